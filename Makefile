@@ -1,0 +1,42 @@
+# Every command makes its own environment first; it needs only a Python with venv and pip.
+# Choose them with e.g. `make test PYTHON=python3.12 VENV=.venv312`.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+ENVIRONMENT = $(PYTHON) tools/environment.py --venv $(VENV) --groups
+RUN = $(abspath $(VENV))/bin
+DEMO = $(CURDIR)/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint check bench
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# Ultralytics' settings go to demo/, too, so that the user's own stay as they are.
+demo: export YOLO_OFFLINE = 1
+demo: export YOLO_CONFIG_DIR = $(DEMO)
+demo: export TRAINER_HOOKS_DIR = $(DEMO)/trainer_runs
+demo: ## train a small YOLO model for three epochs on the CPU and show what was recorded (about a minute)
+	@$(ENVIRONMENT) demo
+	@$(RUN)/python tools/synthetic.py $(DEMO)/dataset --images 400
+	@$(RUN)/yolo settings runs_dir=$(DEMO)/runs > $(DEMO)/settings.log
+	@$(RUN)/python examples/ultralytics_minimal.py $(DEMO)/dataset/data.yaml 3
+
+test: ## run the tests; pick some with ARGS="-k name"
+	@$(ENVIRONMENT) test check
+	@$(RUN)/python -m pytest $(ARGS)
+
+lint: ## ruff, mypy and import-linter
+	@$(ENVIRONMENT) test check
+	$(RUN)/ruff check
+	$(RUN)/ruff format --check
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+check: lint test ## lint and test: what has to pass before a commit
+
+bench: ## measure against the budgets
+	@$(ENVIRONMENT) test
+	@$(RUN)/python benchmarks/run_all.py $(ARGS)

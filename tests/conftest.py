@@ -1,0 +1,43 @@
+"""What all tests share: an environment of their own, and no error of ours that goes unseen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trainer_hooks import shield
+from trainer_hooks.settings import ENVIRONMENT
+
+_OF_SETTINGS = {variable for env in ENVIRONMENT.values() for variable in env.names}
+
+
+@pytest.fixture(autouse=True)
+def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No setting of the machine's counts; runs are kept in the test's own folder, and couriers soon end."""
+    for variable in _OF_SETTINGS & os.environ.keys():
+        monkeypatch.delenv(variable)
+    root = tmp_path / "trainer_runs"
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", str(root))
+    monkeypatch.setenv("TRAINER_HOOKS_LINGER", "10")
+    monkeypatch.setenv("TRAINER_HOOKS_FLUSH_TIMEOUT", "0")  # the test process itself has nobody to wait for
+    monkeypatch.setenv("CALLBACK_RETRY_DELAY", "0.2")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def nothing_swallowed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A bug of ours is silent in production, by promise; here it makes the test red, unless it is what is tested."""
+    shield.caught.clear()
+    yield
+    if not request.node.get_closest_marker("swallows"):
+        assert not shield.caught, f"errors of ours were swallowed: {dict(shield.caught)}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ultralytics_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Ultralytics neither asks the network nor touches the user's settings."""
+    os.environ["YOLO_OFFLINE"] = "1"
+    os.environ["YOLO_CONFIG_DIR"] = str(tmp_path_factory.mktemp("ultralytics"))

@@ -1,0 +1,45 @@
+"""Raises inside our functions, without replacing any: a trace function raises at the call of a chosen one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import trainer_hooks
+
+_PACKAGE = f"{Path(trainer_hooks.__file__).parent}/"
+# The border itself, and what the user calls to set up: these are not behind the border.
+_NOT_BEHIND_IT = ("shield.py", "autolog.py")
+
+
+class Exploded(Exception):
+    """What our functions raise."""
+
+
+class Explosions:
+    """Makes each function of ours raise at its first call. Python switches off a trace function that raises: `arm` again."""
+
+    def __init__(self) -> None:
+        self.seen: set[CodeType] = set()
+
+    def arm(self) -> None:
+        """Let the next function of ours that has not yet raised do so."""
+        sys.settrace(self._trace)
+
+    def disarm(self) -> None:
+        """No more."""
+        sys.settrace(None)
+
+    def names(self) -> set[str]:
+        """The functions that have raised."""
+        return {f"{code.co_filename.removeprefix(_PACKAGE)}:{code.co_qualname}" for code in self.seen}
+
+    def _trace(self, frame: FrameType, event: str, _: Any) -> None:
+        code = frame.f_code
+        if not code.co_filename.startswith(_PACKAGE) or code in self.seen or event != "call":
+            return
+        if not code.co_filename.endswith(_NOT_BEHIND_IT):
+            self.seen.add(code)
+            raise Exploded(code.co_qualname)

@@ -1,0 +1,150 @@
+"""The Ultralytics host: a real, tiny, deterministic training, in this process or as a script of its own.
+
+As a script: `python -m tests.hosts.ultralytics FOLDER EPOCHS [--autolog] [--do WHAT --at EVENT --epoch N]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+name = "ultralytics"
+MODEL = Path(__file__).parent.parent / "assets" / "micro.yaml"
+SETTINGS = {
+    "imgsz": 64,
+    "batch": 8,
+    "workers": 0,
+    "plots": False,
+    "amp": False,
+    "optimizer": "SGD",
+    "verbose": False,
+    "device": "cpu",
+    "seed": 7,
+    "deterministic": True,
+    "exist_ok": True,
+}
+# Where a training can be made to fail or be killed: the host's own names for the phases.
+PHASES = ("on_pretrain_routine_end", "on_train_epoch_start", "on_model_save", "on_fit_epoch_end", "on_train_end")
+EVERYWHERE = (*PHASES, "on_train_start", "on_train_batch_start", "on_train_batch_end", "on_train_epoch_end")
+EPOCH_METRICS = {"train/box_loss", "train/cls_loss", "train/dfl_loss", "metrics/mAP50-95(B)", "lr/pg0", "fitness"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training left: a digest of its final weights, or what it raised."""
+
+    weights: str | None
+    error: BaseException | None = None
+
+
+def train(
+    folder: Path,
+    epochs: int = 2,
+    *,
+    at: Sequence[str] = (),
+    epoch: int = 1,
+    do: Callable[[], Any] | None = None,
+    **more: Any,
+) -> Trained:
+    """Train; at these phases, from the epoch (counted from 1) on, call `do` from a callback of the user's."""
+    from ultralytics import YOLO
+
+    from tools.synthetic import make_dataset
+
+    model = YOLO(MODEL)
+    for phase in at if do else ():
+        model.add_callback(phase, lambda trainer: do() if getattr(trainer, "epoch", epoch - 1) + 1 >= epoch else None)
+    options = {
+        **SETTINGS,
+        "data": make_dataset(folder / "data"),
+        "project": str(folder / "out"),
+        "name": "train",
+        **more,
+    }
+    try:
+        model.train(epochs=epochs, **options)
+    except BaseException as error:  # noqa: BLE001 - what it raises is what is asked
+        return Trained(None, error)
+    return Trained(digest(model.trainer.ema.ema if model.trainer.ema else model.trainer.model))
+
+
+def fingerprint() -> list[Any]:
+    """The identities of the host's objects that an integration could have replaced."""
+    from ultralytics import YOLO
+    from ultralytics.engine.trainer import BaseTrainer
+    from ultralytics.utils import callbacks, dist
+
+    owners = (BaseTrainer, YOLO, callbacks, dist)
+    return [(owner.__name__, key, id(value)) for owner in owners for key, value in sorted(vars(owner).items())]
+
+
+def load_checkpoint(path: Path) -> None:
+    """Load a checkpoint of this host; raises if it isn't whole."""
+    from ultralytics import YOLO
+
+    YOLO(path)
+
+
+def digest(model: Any) -> str:
+    """A hash over every tensor of the model."""
+    found = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        found.update(key.encode())
+        found.update(tensor.detach().cpu().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _fail() -> None:
+    raise RuntimeError("the user's own error")
+
+
+ENDS: dict[str, Callable[[], Any]] = {
+    "raise": _fail,
+    "interrupt": lambda: os.kill(os.getpid(), signal.SIGINT),
+    "terminate": lambda: os.kill(os.getpid(), signal.SIGTERM),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "kill the group": lambda: os.killpg(os.getpgrp(), signal.SIGKILL),
+    "exit 3": lambda: sys.exit(3),
+    "exit 0": lambda: sys.exit(0),
+    "_exit 4": lambda: os._exit(4),
+    "abort": os.abort,
+    "segfault": lambda: ctypes.string_at(0),
+}
+
+
+def main() -> None:
+    """Train as the arguments say, let what it raises out, and print the weights' digest."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("epochs", type=int)
+    parser.add_argument("--autolog", action="store_true")
+    parser.add_argument("--do", choices=ENDS)
+    parser.add_argument("--at")
+    parser.add_argument("--epoch", type=int, default=1)
+    chosen = parser.parse_args()
+    if chosen.autolog:
+        import trainer_hooks
+
+        trainer_hooks.autolog(name)
+    trained = train(
+        chosen.folder,
+        chosen.epochs,
+        at=[chosen.at] if chosen.at else (),
+        epoch=chosen.epoch,
+        do=ENDS.get(chosen.do or ""),
+    )
+    if trained.error is not None:
+        raise trained.error
+    sys.stdout.write(f"weights {trained.weights}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Private copies of checkpoints: whole, unique, and never more of them than are wanted."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from trainer_hooks.staging import Stager
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "weights" / "last.pt"
+    path.parent.mkdir()
+    path.write_bytes(os.urandom(100_000))
+    return path
+
+
+@pytest.fixture
+def run(tmp_path):
+    path = tmp_path / "run"
+    path.mkdir()
+    return path
+
+
+def staged(run):
+    return sorted(path.name for path in (run / "staged").iterdir())
+
+
+def test_a_copy_outlives_the_rewriting_and_the_deletion_of_its_source(run, source):
+    content = source.read_bytes()
+    relative, size = Stager(run, keep_all=True).stage(source, ["last", "best"])
+    source.write_bytes(b"rewritten in place")
+    source.unlink()
+    assert (run / relative).read_bytes() == content
+    assert size == len(content)
+    assert (run / relative).suffix == ".pt"
+    assert (run / relative).parent == run / "staged"
+
+
+def test_copies_never_share_a_name_with_those_of_an_earlier_attempt_of_the_same_pid(run, source):
+    first, _ = Stager(run, keep_all=True).stage(source, ["last"])
+    content = source.read_bytes()
+    source.write_bytes(b"the next attempt's")
+    second, _ = Stager(run, keep_all=True).stage(source, ["last"])
+    assert first != second
+    assert (run / first).read_bytes() == content
+
+
+@pytest.mark.parametrize("name", ["../../outside", "a/b", "..", "", "x" * 400, "최고의 모델", "a\udcffb", "a b+c"])
+def test_a_name_of_any_kind_stays_inside_the_run(run, source, name):
+    relative, size = Stager(run, keep_all=True).stage(source, [name, "last"])
+    assert (run / relative).resolve().parent == (run / "staged").resolve()
+    assert (run / relative).stat().st_size == size
+    assert relative.encode()
+
+
+def test_without_a_courier_only_the_newest_last_is_kept(run, source):
+    stager = Stager(run, keep_all=False)
+    for _ in range(4):
+        stager.stage(source, ["last"])
+    assert len(staged(run)) == 1
+    best, _ = stager.stage(source, ["last", "best"])
+    epoch, _ = stager.stage(source, ["epoch_3"])
+    newest, _ = stager.stage(source, ["last"])
+    assert {f"staged/{name}" for name in staged(run)} == {best, epoch, newest}
+
+
+def test_with_a_courier_all_are_kept(run, source):
+    stager = Stager(run, keep_all=True)
+    for _ in range(4):
+        stager.stage(source, ["last"])
+    assert len(staged(run)) == 4
+
+
+def test_a_source_that_is_gone_leaves_nothing(run, source):
+    source.unlink()
+    with pytest.raises(FileNotFoundError):
+        Stager(run, keep_all=True).stage(source, ["last"])
+    assert staged(run) == []
+
+
+def test_a_full_disk_leaves_no_partial_copy(run, source):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Stager(run, keep_all=True).stage(source, ["last"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert staged(run) == []
+
+
+def rewrite(path: Path, stop: threading.Event) -> None:
+    for letter in itertools.cycle(b"abcd"):
+        with path.open("wb", buffering=0) as file:
+            for _ in range(512):
+                file.write(bytes([letter]) * 65_536)
+                if stop.is_set():
+                    return
+
+
+def test_a_source_that_is_rewritten_meanwhile_is_refused_or_whole(run, source):
+    """A writer changes the file's content over and over: no copy may mix two of them."""
+    source.write_bytes(b"a" * 1000)
+    stop = threading.Event()
+    writer = threading.Thread(target=rewrite, args=(source, stop))
+    writer.start()
+    stager, refused = Stager(run, keep_all=True), 0
+    try:
+        while refused < 3:
+            try:
+                relative, size = stager.stage(source, ["last"])
+            except OSError as error:
+                assert "was rewritten" in str(error)  # noqa: PT017 - either outcome is right
+                refused += 1
+                continue
+            copy = (run / relative).read_bytes()
+            assert len(set(copy)) <= 1, "a torn copy"
+            assert len(copy) == size
+            (run / relative).unlink()
+    finally:
+        stop.set()
+        writer.join()
+    assert staged(run) == []

@@ -1,0 +1,43 @@
+"""Tells a platform everything a training job does: one line before the model is created.
+
+    import trainer_hooks
+    trainer_hooks.autolog("ultralytics")
+
+Importing this package costs next to nothing: what is named here is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainer_hooks.autolog import Autolog, autolog
+    from trainer_hooks.errors import ErrorType, TrainerHooksError
+    from trainer_hooks.run import Run, current_run, start_run
+
+__version__ = "0.1.0.dev0"
+__all__ = ["Autolog", "ErrorType", "Run", "TrainerHooksError", "__version__", "autolog", "current_run", "start_run"]
+
+_HOMES = {
+    "Autolog": "autolog",
+    "autolog": "autolog",
+    "ErrorType": "errors",
+    "TrainerHooksError": "errors",
+    "Run": "run",
+    "current_run": "run",
+    "start_run": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,145 @@
+"""Which run and which attempt this process is: new, the next attempt of an earlier one, or one beside another."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from trainer_hooks.events import TERMINAL, Record, RunLost, SegmentOpened
+from trainer_hooks.files import locked, write_whole
+from trainer_hooks.history import last_epoch, list_runs, read_history
+from trainer_hooks.journal import Journal, read_headers, read_records
+from trainer_hooks.process import is_alive, this_process
+from trainer_hooks.settings import Settings
+
+_RUN_FILE = "run.json"
+_LOCK_FILE = "claim.lock"
+_CLAIM_WITHIN = 5.0
+_LONGEST_NAME = 150
+_DIGEST = 16
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run directory with a segment of this process's own in it.
+
+    `settings` are the given ones, less the platform where the job belongs to another run.
+    """
+
+    directory: Path
+    run: str
+    attempt: int
+    journal: Journal
+    settings: Settings
+
+
+def claim(root: Path, settings: Settings, resumed: str | None = None) -> Claim:
+    """Make this process the next attempt of the run that it continues, or the first of a new one.
+
+    The run is named by the settings (`run_id`, else `job_id`), or is the one that `resumed` names; else it is new.
+    Where that run is at work in another live process, or was finished by this very process, this is a run beside it,
+    with a number behind its name and without the job: the platform hears one voice.
+
+    Raises:
+        OSError: if the root can't be written.
+    """
+    wanted = settings.run_id or settings.job_id or resumed or _new_run_id()
+    for number in range(1, 1000):
+        run = wanted if number == 1 else f"{wanted}-{number}"
+        directory = root / safe_name(run)
+        own = settings if number == 1 else msgspec.structs.replace(settings, job_id=None, callback_url=None)
+        directory.mkdir(parents=True, exist_ok=True)
+        with locked(directory / _LOCK_FILE, _CLAIM_WITHIN):
+            claimed = _claim_directory(directory, run, own, resuming=resumed is not None)
+        if claimed is not None:
+            return claimed
+    message = f"there are too many runs named {wanted!r} in {root}"
+    raise OSError(message)
+
+
+def find_run_by_output(root: Path, output_dir: str) -> str | None:
+    """The newest run that wrote into that output folder of the host's; for a resume that names only a checkpoint."""
+    for directory in list_runs(root):
+        history = read_history(directory)
+        if any(a.state.started and a.state.started.output_dir == output_dir for a in history.attempts):
+            return history.run
+    return None
+
+
+def safe_name(run: str) -> str:
+    """The run's id as a directory name: nothing in it can lead out of its place, and no two ids share one."""
+    name = quote(run, safe=" +=@,", errors="surrogatepass")
+    if not name.strip("."):
+        name = name.replace(".", "%2E")
+    if len(name) > _LONGEST_NAME:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
+        name = f"{name[: _LONGEST_NAME - _DIGEST - 1]}-{digest}"
+    return name
+
+
+def load_addresses(directory: Path) -> dict[str, str]:
+    """Where a run is to be delivered to, as it was when the run began; empty if that isn't known."""
+    try:
+        addresses: dict[str, str] = msgspec.json.decode((directory / _RUN_FILE).read_bytes())
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return {}
+    return addresses
+
+
+def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming: bool) -> Claim | None:
+    attempt = _next_attempt(directory, resuming=resuming)
+    if attempt is None:
+        return None
+    journal = Journal(directory, run=run, attempt=attempt, writer="training", job=settings.job_id)
+    if not _is_first(directory, attempt, journal):
+        journal.close()
+        return None
+    write_whole(directory / _RUN_FILE, msgspec.json.encode(settings.addresses()))
+    return Claim(directory, run, attempt, journal, settings)
+
+
+def _next_attempt(directory: Path, *, resuming: bool) -> int | None:
+    """The number of the next attempt, the one before it brought to an end; None if the run is not free.
+
+    A second training in one process is a run of its own, unless it resumes the first.
+    """
+    headers = read_headers(directory)
+    newest = max((header.attempt for header in headers.values()), default=0)
+    if newest == 0:
+        return 1
+    owner = next(header for header in headers.values() if header.attempt == newest)
+    records = [record for record in read_records(directory) if record.attempt == newest]
+    ended = any(isinstance(record.event, TERMINAL) for record in records)
+    finished_here = ended and owner.process == this_process() and not resuming
+    if finished_here or (not ended and is_alive(owner.process)):
+        return None
+    if not ended:
+        _close_lost(directory, owner, records)
+    return newest + 1
+
+
+def _close_lost(directory: Path, owner: SegmentOpened, records: list[Record]) -> None:
+    journal = Journal(directory, run=owner.run, attempt=owner.attempt, writer="recovery", job=owner.job)
+    reason = "its process was gone when the next attempt began"
+    journal.append(RunLost(reason=reason, epoch=last_epoch(records, owner.attempt)))
+    journal.close()
+
+
+def _is_first(directory: Path, attempt: int, journal: Journal) -> bool:
+    """Whether no other process has claimed the same attempt a moment earlier: the lower segment has it.
+
+    Matters where the file system has no locks.
+    """
+    (mine,) = journal.position
+    same = (number for number, header in read_headers(directory).items() if header.attempt == attempt)
+    return min(same) == mine
+
+
+def _new_run_id() -> str:
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"

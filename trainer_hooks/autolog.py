@@ -1,0 +1,83 @@
+"""`autolog("ultralytics")`: one line before the model is created."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from trainer_hooks.integrations import find_attach
+from trainer_hooks.run import Run, current_run, open_run
+from trainer_hooks.settings import Settings
+
+
+class Autolog:
+    """What `autolog` returns: it stays attached until `detach`, or until the end of a `with` block."""
+
+    def __init__(self) -> None:
+        self._attached: dict[str, tuple[_Opener, Callable[[], None]]] = {}
+
+    @property
+    def frameworks(self) -> list[str]:
+        """The frameworks it is attached to."""
+        return sorted(self._attached)
+
+    @property
+    def run(self) -> Run | None:
+        """The run that is open at present, if any."""
+        return current_run()
+
+    def attach(self, framework: str, settings: Settings) -> None:
+        """Attach to the framework; a second time only changes the settings of runs to come."""
+        if framework in self._attached:
+            self._attached[framework][0].settings = settings
+        else:
+            opener = _Opener(settings)
+            self._attached[framework] = (opener, find_attach(framework)(opener))
+
+    def detach(self) -> None:
+        """Restore every original object of the frameworks; a run that is open goes on until its process ends."""
+        while self._attached:
+            _, (_, undo) = self._attached.popitem()
+            undo()
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until what the open run has told is delivered; False if `timeout` (seconds) came first."""
+        run = current_run()
+        return run.flush(timeout) if run else True
+
+    def __enter__(self) -> Autolog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.detach()
+
+
+class _Opener:
+    """Opens runs with the settings of the latest `autolog` call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def __call__(self, *, resumed: str | None = None) -> Run:
+        return open_run(self.settings, resumed=resumed)
+
+
+_autolog = Autolog()
+
+
+def autolog(*frameworks: str, **settings: Any) -> Autolog:
+    """From now on, tell what these frameworks' trainings do.
+
+    Call it before or after the model is created, any number of times. `settings` are options by their names in
+    `trainer_hooks.settings.Settings` (`run_id`, `job_id`, `callback_url`, `storage`, …); they go before the
+    environment.
+
+    Raises:
+        UnknownFramework, MissingPackage, InvalidSetting: at once, with the mend in the message.
+    """
+    loaded = Settings.load(**settings)
+    if loaded.mode != "disabled":
+        for framework in frameworks:
+            _autolog.attach(framework, loaded)
+    return _autolog

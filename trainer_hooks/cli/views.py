@@ -1,0 +1,202 @@
+"""A run, for a reader: as plain values for JSON, or as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+
+from trainer_hooks.cli.tables import print_table, terminal_width
+from trainer_hooks.delivery import load_rejected
+from trainer_hooks.events import EpochEnded, RunCompleted, RunFailed, RunInterrupted, RunLost, Scalar
+from trainer_hooks.history import Attempt, RunHistory
+from trainer_hooks.journal import read_records
+from trainer_hooks.ledger import Account, Ledger
+
+_EXPORT_HINT = "all of them: trainer-hooks runs export {run} --format csv"
+
+
+def when(seconds: float | None) -> str:
+    """The local time, to the second."""
+    return "" if not seconds else datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def describe_briefly(history: RunHistory, ledger: Ledger) -> dict[str, Any]:
+    """What `runs ls` tells of a run."""
+    latest = history.latest
+    return {
+        "run": history.run,
+        "directory": str(history.directory),
+        "job": latest.header.job,
+        "status": latest.status,
+        "attempt": latest.number,
+        "epoch": latest.state.epoch,
+        "total_epochs": latest.state.total_epochs,
+        "best_epoch": latest.state.best_epoch,
+        "best_metrics": latest.state.best_metrics,
+        "began": history.attempts[0].began or None,
+        "last": latest.last or None,
+        "pending": ledger.pending,
+        "rejected": ledger.rejected,
+    }
+
+
+def describe(history: RunHistory, ledger: Ledger) -> dict[str, Any]:
+    """What `runs show` tells of a run."""
+    return {
+        "run": history.run,
+        "directory": str(history.directory),
+        "job": history.latest.header.job,
+        "attempts": [_describe_attempt(history, attempt) for attempt in history.attempts],
+        "ledger": _describe_ledger(history, ledger),
+    }
+
+
+def print_run(history: RunHistory, ledger: Ledger) -> None:
+    """Print what `runs show` tells of a run."""
+    job = history.latest.header.job
+    click.echo(f"run        {history.run}" + (f" (job {job})" if job else ""))
+    click.echo(f"directory  {history.directory}")
+    for attempt in history.attempts:
+        _print_attempt(history, attempt)
+    _print_ledger(history, ledger)
+
+
+def _describe_attempt(history: RunHistory, attempt: Attempt) -> dict[str, Any]:
+    state = attempt.state
+    return {
+        "attempt": attempt.number,
+        "status": attempt.status,
+        "began": attempt.began or None,
+        "last": attempt.last or None,
+        "started": state.started,
+        "epochs": _epochs(history, attempt),
+        "best_epoch": state.best_epoch,
+        "best_metrics": state.best_metrics,
+        "saved": state.saved,
+        "stored": state.stored,
+        "ended": state.ended,
+    }
+
+
+def _describe_ledger(history: RunHistory, ledger: Ledger) -> dict[str, Any]:
+    return {
+        "accepted": ledger.accepted,
+        "damaged": {"lines": ledger.damaged_lines, "bytes": ledger.damaged_bytes},
+        "dropped": ledger.dropped,
+        "balanced": ledger.is_balanced,
+        "destinations": [
+            {
+                **{field: getattr(account, field) for field in account.__dataclass_fields__},
+                "balanced": account.is_balanced(ledger.accepted),
+                "refused": load_rejected(history.directory, account.destination),
+            }
+            for account in ledger.accounts
+        ],
+    }
+
+
+def _epochs(history: RunHistory, attempt: Attempt) -> list[EpochEnded]:
+    """The attempt's epochs; a repeated number replaces the earlier one."""
+    records = read_records(history.directory)
+    found = [record.event for record in records if record.attempt == attempt.number]
+    epochs = {event.epoch: event for event in found if isinstance(event, EpochEnded)}
+    return [epochs[number] for number in sorted(epochs)]
+
+
+def _print_attempt(history: RunHistory, attempt: Attempt) -> None:
+    state = attempt.state
+    total = f" of {state.total_epochs}" if state.total_epochs else ""
+    click.echo(
+        f"\nattempt {attempt.number}: {attempt.status}, {state.epoch}{total} epochs, began {when(attempt.began)}"
+    )
+    if state.started:
+        told = (("framework", state.started.framework), ("task", state.started.task), ("model", state.started.model))
+        click.echo("  " + ", ".join(f"{name} {value}" for name, value in told if value))
+    for line in _ending(attempt):
+        click.echo(f"  {line}")
+    _print_epochs(history, _epochs(history, attempt))
+    _print_checkpoints(attempt)
+
+
+def _ending(attempt: Attempt) -> Iterator[str]:
+    ended = attempt.state.ended
+    if isinstance(ended, RunCompleted) and ended.duration is not None:
+        yield f"completed in {ended.duration:.1f} s"
+    if isinstance(ended, (RunInterrupted, RunLost)):
+        yield ended.reason
+    if isinstance(ended, RunFailed):
+        rank = "" if ended.rank is None else f" (rank {ended.rank})"
+        yield f"[{ended.error}] {ended.exception or 'exit'}{rank}: {ended.message}"
+        yield from (ended.traceback or "").splitlines()
+
+
+def _print_epochs(history: RunHistory, epochs: list[EpochEnded]) -> None:
+    names = list(dict.fromkeys(name for event in epochs for name in event.metrics))
+    shown = names[: _fitting(names)]
+    rows = [
+        [str(event.epoch), _short(event.duration), *(_short(event.metrics.get(name)) for name in shown)]
+        for event in epochs
+    ]
+    if rows:
+        click.echo()
+        print_table(["epoch", "seconds", *shown], rows)
+    if len(shown) < len(names):
+        hint = _EXPORT_HINT.format(run=history.run)
+        click.echo(f"and {len(names) - len(shown)} more metrics; {hint}")
+
+
+def _fitting(names: list[str]) -> int:
+    """How many columns a terminal has room for; any other reader gets all."""
+    width = terminal_width()
+    if width is None:
+        return len(names)
+    room = width - len("epoch  seconds")
+    widths = (max(len(name), len("0.0001")) + 2 for name in names)
+    count = 0
+    for needed in widths:
+        room -= needed
+        if room < 0:
+            break
+        count += 1
+    return max(count, 1)
+
+
+def _print_checkpoints(attempt: Attempt) -> None:
+    state = attempt.state
+    rows = []
+    for name in sorted({*state.saved, *state.stored}):
+        saved, stored = state.saved.get(name), state.stored.get(name)
+        rows.append([name, saved.path if saved else "", stored.uri if stored else "-"])
+    if rows:
+        click.echo()
+        print_table(["checkpoint", "saved", "stored"], rows)
+
+
+def _print_ledger(history: RunHistory, ledger: Ledger) -> None:
+    damage = f"{ledger.damaged_lines} lines ({ledger.damaged_bytes} bytes)"
+    click.echo(f"\naccepted {ledger.accepted} records, damaged {damage}, dropped {ledger.dropped}")
+    if not ledger.accounts:
+        click.echo("no destination is configured: everything is kept here")
+        return
+    headers = ("destination", "delivered", "pending", "rejected", "superseded", "not addressed", "sum")
+    print_table(headers, [_account_row(account, ledger) for account in ledger.accounts])
+    for account in ledger.accounts:
+        if account.trouble and account.pending:
+            click.echo(f"{account.destination}: {account.trouble}")
+        for entry in load_rejected(history.directory, account.destination) if account.rejected else ():
+            click.echo(f"{account.destination} refused {entry.type} {entry.id}: {entry.reason}")
+
+
+def _account_row(account: Account, ledger: Ledger) -> list[str]:
+    verdict = {True: "ok", False: "NOT ok", None: "not installed here"}[account.is_balanced(ledger.accepted)]
+    counts = (account.delivered, account.pending, account.rejected, account.superseded, account.not_addressed)
+    return [account.destination, *("?" if count is None else str(count) for count in counts), verdict]
+
+
+def _short(value: Scalar | None) -> str:
+    if value is None or isinstance(value, int):
+        return "" if value is None else str(value)
+    return f"{float(value):.5g}"

@@ -1,0 +1,171 @@
+"""One destination's way through the journal: read, deliver, note, and on trouble try again later."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from trainer_hooks.delivery import add_rejected, load_state, save_state
+from trainer_hooks.destinations import Destination, Receipt
+from trainer_hooks.errors import RetryLater
+from trainer_hooks.events import TERMINAL, Record
+from trainer_hooks.journal import Reader
+from trainer_hooks.shield import ask
+
+_log = logging.getLogger("trainer_hooks.courier")
+# Not the module's own functions: as a thread of the training, drawing from those would change the training's numbers.
+_jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
+_POLL = 0.1
+_AT_ONCE = 1000
+_LONGEST_BACKOFF = 60.0
+_LONGEST_WAIT_ASKED = 300.0
+_MOST_DOUBLINGS = 10
+_TRIES_OF_A_FAULT = 5
+
+
+class Lane(threading.Thread):
+    """Delivers a run's records to one destination until stopped. It never gives up by itself, and never skips."""
+
+    def __init__(
+        self,
+        run_directory: Path,
+        name: str,
+        destination: Destination,
+        *,
+        retry_delay: float,
+        checkpoints_settled: Callable[[Record], bool],
+    ) -> None:
+        super().__init__(name=f"trainer_hooks {name}", daemon=True)
+        self._directory = run_directory
+        self._destination_name = name
+        self._destination = destination
+        self._retry_delay = retry_delay
+        self._checkpoints_settled = checkpoints_settled
+        self._state = load_state(run_directory, name)
+        self._reader = Reader(run_directory, self._state.cursor)
+        self._failures = 0
+        self._idle_since = 0.0
+        self._stop_asked = threading.Event()
+
+    @property
+    def idle_since(self) -> float:
+        """When it last looked and found nothing left to deliver (`time.monotonic`); 0 while there is something."""
+        return self._idle_since
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether the last try failed and the next is being waited for."""
+        return self._failures > 0
+
+    def has_passed(self, record: Record) -> bool:
+        """Whether that record is dealt with here."""
+        return self._state.cursor.get(record.segment, 0) >= record.end
+
+    def stop(self) -> None:
+        """Ask it to end after the delivery that is under way."""
+        self._stop_asked.set()
+
+    def run(self) -> None:
+        """Deliver until asked to stop."""
+        save_state(self._directory, self._destination_name, self._state)
+        while not self._stop_asked.is_set():
+            self._stop_asked.wait(self._step())
+        ask(self._destination.close)
+
+    def _step(self) -> float:
+        """Deliver what there is; returns how many seconds to wait before the next look."""
+        looked_at = time.monotonic()
+        # Counted without the rest: what a destination must see together, such as all pending checkpoints, it sees.
+        found = self._reader.read(_AT_ONCE, only=self._destination.handles)
+        records = [item for item in found if isinstance(item, Record)]
+        ready = self._until_held_back(records)
+        problem = ask(lambda: self._deliver(ready)) if ready else None
+        if isinstance(problem, Exception):
+            self._idle_since = 0.0
+            return self._failed(ready, problem)
+        if len(ready) < len(records):
+            self._idle_since = 0.0
+            self._reader.cursor = dict(self._state.cursor)
+            return _POLL
+        self._pass_all()
+        self._idle_since = 0.0 if records else looked_at
+        return 0 if records else _POLL
+
+    def _until_held_back(self, records: Sequence[Record]) -> Sequence[Record]:
+        """The records in front of the first terminal event that has to wait for its checkpoints."""
+        if self._destination.waits_for_checkpoints:
+            for place, record in enumerate(records):
+                if isinstance(record.event, TERMINAL) and not self._checkpoints_settled(record):
+                    return records[:place]
+        return records
+
+    def _deliver(self, records: Sequence[Record]) -> None:
+        undone = deque(records)
+        for receipts in self._destination.deliver(records):
+            self._count(receipts)
+            for _ in receipts:
+                self._pass(undone.popleft(), undone)
+            save_state(self._directory, self._destination_name, self._state)
+
+    def _pass(self, record: Record, following: Sequence[Record]) -> None:
+        # Two records salvaged from one damaged line end at the same place: it is passed with the second.
+        if not following or (following[0].segment, following[0].end) != (record.segment, record.end):
+            self._state.cursor[record.segment] = record.end
+
+    def _pass_all(self) -> None:
+        """Move the cursor to where the reader is: behind what this destination is not for, too."""
+        if self._state.cursor != self._reader.cursor:
+            self._state.cursor = dict(self._reader.cursor)
+            save_state(self._directory, self._destination_name, self._state)
+
+    def _count(self, receipts: Sequence[Receipt]) -> None:
+        state = self._state
+        for receipt in receipts:
+            if receipt.refused is not None:
+                self._reject(receipt.record, receipt.refused)
+        refused = sum(receipt.refused is not None for receipt in receipts)
+        superseded = sum(receipt.superseded for receipt in receipts)
+        state.rejected += refused
+        state.superseded += superseded
+        state.delivered += len(receipts) - refused - superseded
+        state.reached, state.trouble, self._failures = time.time(), None, 0
+
+    def _reject(self, record: Record, reason: str) -> None:
+        _log.warning("%s refused %s: %s", self._destination_name, record.id, reason)
+        add_rejected(self._directory, self._destination_name, record, reason)
+
+    def _failed(self, records: Sequence[Record], problem: Exception) -> float:
+        """Go back to the first record that is not delivered; returns the seconds until it is tried again."""
+        if not isinstance(problem, RetryLater) and self._failures >= _TRIES_OF_A_FAULT:
+            # A fault of ours in one record must not hold up all that follow: it is refused, with the fault.
+            culprit = next(record for record in records if not self.has_passed(record))
+            self._count([Receipt(culprit, refused=f"{type(problem).__name__}: {problem}")])
+            self._pass(culprit, ())
+            save_state(self._directory, self._destination_name, self._state)
+            delay = 0.0
+        else:
+            delay = self._backoff(problem)
+        self._reader.cursor = dict(self._state.cursor)
+        return delay
+
+    def _backoff(self, problem: Exception) -> float:
+        """Note the trouble; full jitter, doubling, or as long as the other side asked for."""
+        self._failures += 1
+        if not isinstance(problem, RetryLater):
+            _log.error("%s failed", self._destination_name, exc_info=problem)
+        reason = f"{problem}" if isinstance(problem, RetryLater) else f"{type(problem).__name__}: {problem}"
+        if reason != self._state.trouble:
+            _log.warning("%s: %s; trying again", self._destination_name, reason)
+            self._state.trouble = reason
+            save_state(self._directory, self._destination_name, self._state)
+        asked = problem.after if isinstance(problem, RetryLater) else None
+        if asked is not None:
+            return min(asked, _LONGEST_WAIT_ASKED)
+        doublings = min(self._failures - 1, _MOST_DOUBLINGS)
+        ceiling: float = min(_LONGEST_BACKOFF, self._retry_delay * 2**doublings)
+        return _jitter.uniform(0.1, 1) * ceiling

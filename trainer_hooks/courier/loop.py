@@ -1,0 +1,288 @@
+"""The delivering loop: one lane per destination, a watch over the training, and the last word where there was none.
+
+One courier at a time works on a run (a lock in the run directory). It ends when the attempt is over and everything is
+delivered; when the attempt is over and `linger` seconds have not been enough; or when a newer attempt has its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from trainer_hooks.courier.lane import Lane
+from trainer_hooks.courier.watch import ProcessWatch
+from trainer_hooks.delivery import announce_courier
+from trainer_hooks.destinations import Context, open_destinations
+from trainer_hooks.errors import ErrorType
+from trainer_hooks.events import (
+    LIFECYCLE,
+    TERMINAL,
+    AnyEvent,
+    CheckpointStored,
+    EpochEnded,
+    Record,
+    RunFailed,
+    RunInterrupted,
+    RunLost,
+    SegmentOpened,
+    SignalReceived,
+)
+from trainer_hooks.files import sync_file
+from trainer_hooks.journal import Cursor, Journal, Reader, read_headers, segments, sizes
+from trainer_hooks.settings import Settings
+
+_log = logging.getLogger("trainer_hooks.courier")
+_TICK = 0.05
+_SYNC_EVERY = 1.0
+_HOLD_BACK_AT_MOST = 60.0
+_CLOSE_WITHIN = 10.0
+_CHECKPOINTS = "checkpoints"
+
+
+class Busy(Exception):
+    """Another courier works on this run."""
+
+
+class Courier:
+    """Delivers one run from its directory; see the module's docstring for when it ends."""
+
+    def __init__(self, run_directory: Path, settings: Settings, *, patience: float | None = None) -> None:
+        """`patience`: how long to go on, in seconds, once the attempt is over; by default `settings.linger`.
+
+        Raises:
+            SetupError: if a destination is configured wrongly, or its package is missing.
+            FileNotFoundError: if there is no run in that directory.
+        """
+        headers = read_headers(run_directory)
+        if not headers:
+            message = f"there is no run in {run_directory}"
+            raise FileNotFoundError(message)
+        self._directory = run_directory
+        self._settings = settings
+        self._patience = settings.linger if patience is None else patience
+        self._header = _owner(headers)
+        self._follower = _Follower(run_directory, self._header.attempt)
+        self._watch = ProcessWatch(self._header.process)
+        self._stored = _Stored()
+        self._own: Journal | None = None
+        self._own_lock = threading.Lock()
+        self._held_since: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._lanes: dict[str, Lane] = {}
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether every lane has looked at everything and has nothing left."""
+        return all(lane.idle_since > self._follower.grew_at for lane in self._lanes.values())
+
+    def hurry(self, seconds: float) -> None:
+        """Go on for at most so many seconds more."""
+        self._patience = min(self._patience, seconds)
+        self._follower.assume_over()
+
+    def stop(self) -> None:
+        """End soon, whatever is pending."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Deliver until the end.
+
+        Raises:
+            Busy: if another courier has this run and keeps it for longer than it takes to hand over.
+        """
+        with _only_one(self._directory):
+            self._follower.follow()
+            for event in self._follower.stored.values():
+                self._stored.add(event)
+            self._open_lanes()
+            try:
+                self._work()
+            finally:
+                self._close()
+
+    def _open_lanes(self) -> None:
+        context = Context(
+            run_directory=self._directory,
+            run=self._header.run,
+            job=self._header.job or self._header.run,
+            settings=self._settings,
+            emit=self._emit,
+            stored=self._stored.newest,
+            stopping=self._stop.is_set,
+        )
+        destinations = open_destinations(context) if self._settings.mode == "online" else {}
+        for name, destination in destinations.items():
+            self._lanes[name] = Lane(
+                self._directory,
+                name,
+                destination,
+                retry_delay=self._settings.retry_delay,
+                checkpoints_settled=self._checkpoints_settled,
+            )
+        announce_courier(self._directory, self._header.attempt, list(self._lanes))
+        for lane in self._lanes.values():
+            lane.start()
+
+    def _work(self) -> None:
+        over_since: float | None = None
+        while not self._stop.wait(_TICK):
+            self._follower.follow()
+            if self._follower.superseded:
+                return
+            if not self._follower.over and self._watch.is_gone():
+                self._follower.follow()  # what it wrote in its last moment
+                if not self._follower.over:
+                    self._emit(self._last_word())
+                    continue
+            if self._follower.over:
+                over_since = over_since or time.monotonic()
+                if self.is_clear or time.monotonic() - over_since > self._patience:
+                    return
+
+    def _close(self) -> None:
+        self._stop.set()
+        for lane in self._lanes.values():
+            lane.stop()
+        deadline = time.monotonic() + _CLOSE_WITHIN
+        for lane in self._lanes.values():
+            lane.join(max(0.0, deadline - time.monotonic()))
+        self._follower.sync()
+        self._watch.close()
+        if self._own:
+            self._own.close()
+
+    def _emit(self, event: AnyEvent) -> None:
+        with self._own_lock:
+            if self._own is None:
+                header = self._header
+                self._own = Journal(
+                    self._directory, run=header.run, attempt=header.attempt, writer="courier", job=header.job
+                )
+            if isinstance(event, CheckpointStored):
+                self._stored.add(event)
+            self._own.append(event)
+
+    def _last_word(self) -> AnyEvent:
+        """The terminal event of an attempt whose process is gone and has left none."""
+        epoch = self._follower.epoch
+        if self._follower.signal:
+            return RunInterrupted(reason=self._follower.signal, epoch=epoch)
+        if self._watch.out_of_memory:
+            return RunFailed(error=ErrorType.RESOURCE_ERROR, message=self._watch.explain(), epoch=epoch)
+        return RunLost(reason=self._watch.explain(), epoch=epoch)
+
+    def _checkpoints_settled(self, record: Record) -> bool:
+        """Whether a terminal record may be told: its checkpoints are stored, or storage has failed for too long."""
+        lane = self._lanes.get(_CHECKPOINTS)
+        if lane is None or lane.has_passed(record):
+            return True
+        since = self._held_since.setdefault(record.id, time.monotonic())
+        return lane.in_trouble and time.monotonic() - since > _HOLD_BACK_AT_MOST
+
+
+class _Follower:
+    """Reads along: what the attempt has said, and what still has to reach the disk."""
+
+    def __init__(self, run_directory: Path, attempt: int) -> None:
+        self._directory = run_directory
+        self._attempt = attempt
+        self._reader = Reader(run_directory)
+        self._synced: Cursor = {}
+        self._synced_at = time.monotonic()
+        self.grew_at = time.monotonic()
+        self.over = False
+        self.superseded = False
+        self.epoch: int | None = None
+        self.signal: str | None = None
+        self.stored: dict[str, CheckpointStored] = {}
+
+    def follow(self) -> None:
+        """Take in all new records; make lifecycle events durable at once, and all else within a second."""
+        urgent = False
+        while items := self._reader.read():
+            self.grew_at = time.monotonic()
+            for item in items:
+                if isinstance(item, Record):
+                    self._notice(item)
+                    urgent = urgent or isinstance(item.event, LIFECYCLE)
+        if urgent or time.monotonic() - self._synced_at > _SYNC_EVERY:
+            self.sync()
+
+    def sync(self) -> None:
+        """Wait until all segments that have grown are on the disk."""
+        now = sizes(self._directory)
+        for number, path in segments(self._directory):
+            if now.get(number) != self._synced.get(number):
+                with contextlib.suppress(OSError):  # a disk that can't sync is no reason to stop delivering
+                    sync_file(path)
+        self._synced, self._synced_at = now, time.monotonic()
+
+    def assume_over(self) -> None:
+        """Stop waiting for the attempt to end."""
+        self.over = True
+
+    def _notice(self, record: Record) -> None:
+        if isinstance(record.event, CheckpointStored):
+            self.stored[record.event.name] = record.event
+        if record.attempt > self._attempt:
+            self.superseded = True
+        elif record.attempt == self._attempt:
+            if isinstance(record.event, TERMINAL):
+                self.over = True
+            elif isinstance(record.event, EpochEnded):
+                self.epoch = max(self.epoch or 0, record.event.epoch)
+            elif isinstance(record.event, SignalReceived):
+                self.signal = record.event.signal
+
+
+class _Stored:
+    """The newest stored checkpoint of each name, of all attempts: a resumed one need not improve on the best."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._newest: dict[str, CheckpointStored] = {}
+
+    def add(self, event: CheckpointStored) -> None:
+        with self._lock:
+            self._newest[event.name] = event
+
+    def newest(self) -> dict[str, CheckpointStored]:
+        with self._lock:
+            return dict(self._newest)
+
+
+def _owner(headers: dict[int, SegmentOpened]) -> SegmentOpened:
+    """The header of the process that the newest attempt belongs to: the one that began it."""
+    newest = max(header.attempt for header in headers.values())
+    return next(header for header in headers.values() if header.attempt == newest)
+
+
+@contextlib.contextmanager
+def _only_one(run_directory: Path) -> Iterator[None]:
+    """Hold the run's courier lock; wait a little for a courier that is handing over."""
+    folder = run_directory / "delivery"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "courier.lock").open("wb") as file:
+        deadline = time.monotonic() + _CLOSE_WITHIN + 5
+        while not _try_lock(file.fileno()):
+            if time.monotonic() > deadline:
+                message = f"another courier delivers {run_directory}"
+                raise Busy(message)
+            time.sleep(_TICK)
+        yield
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        # A file system without locks: two couriers could repeat each other, which event ids make harmless.
+        _log.warning("no lock can be had here (%s): see to it that one courier runs at a time", error.strerror)
+    return True

@@ -1,0 +1,166 @@
+"""How the training starts its courier, and how long it waits for it at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import site
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import trainer_hooks
+from trainer_hooks.delivery import DeliveryState, behind, load_courier, load_state
+from trainer_hooks.journal import Cursor, read_headers, sizes
+from trainer_hooks.settings import Settings, environment
+
+_log = logging.getLogger("trainer_hooks")
+_POLL = 0.02
+_UNREACHED_TIMEOUT = 5.0
+_LOG_FILE = "courier.log"
+
+
+class Delivery(Protocol):
+    """Who delivers a run, as seen by the training process."""
+
+    def ensure(self) -> None:
+        """Start the courier, or start it again if it has died. Never waits."""
+        ...
+
+    def wait(self, position: Cursor, timeout: float) -> bool:
+        """Wait until all up to `position`, and what followed from it, is delivered; False if `timeout` came first.
+
+        Where no destination was ever reached, it waits for 5 s at most.
+        """
+        ...
+
+    def close(self) -> None:
+        """Nothing more will come from this process."""
+        ...
+
+
+def start_delivery(run_directory: Path, attempt: int, settings: Settings) -> Delivery:
+    """The run's delivery, as `settings.delivery` wants it."""
+    kinds = {"process": _InProcess, "thread": _InThread, "none": _Nobody}
+    delivery: Delivery = kinds[settings.delivery](run_directory, attempt, settings)
+    delivery.ensure()
+    return delivery
+
+
+class _Nobody:
+    """Everything stays in the journal until `trainer-hooks sync`."""
+
+    def __init__(self, run_directory: Path, attempt: int, settings: Settings) -> None:
+        self._directory = run_directory
+        self._attempt = attempt
+        self._settings = settings
+
+    def ensure(self) -> None:
+        """There is nobody to start."""
+
+    def wait(self, position: Cursor, timeout: float) -> bool:  # noqa: ARG002 - there is nobody to wait for
+        """There is nobody to wait for."""
+        return True
+
+    def close(self) -> None:
+        """There is nobody to tell."""
+
+
+class _InProcess(_Nobody):
+    """The courier as a process of its own: it outlives this one, whatever happens to it."""
+
+    _process: subprocess.Popen[bytes] | None = None
+
+    def ensure(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            with (self._directory / _LOG_FILE).open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "trainer_hooks.courier", str(self._directory)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    # Not here: a file of the user's named like a standard module would be imported in its stead.
+                    cwd="/",
+                    # Out of reach of signals to this process group, and of the terminal's.
+                    start_new_session=True,
+                    env={**environment(), **self._settings.as_environment(), **_import_path()},
+                )
+            _reap(self._process)
+
+    def wait(self, position: Cursor, timeout: float) -> bool:
+        return _wait_until_delivered(self._directory, self._attempt, position, timeout)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            # It goes on without us, and is init's to reap: nothing that Popen should warn of when it is collected.
+            self._process.returncode = 0
+
+
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def _reap(newest: subprocess.Popen[bytes]) -> None:
+    """Let go of the couriers that have ended, so that many runs in one process leave no zombies; keep this one."""
+    _started[:] = [process for process in _started if process.poll() is None] + [newest]
+
+
+class _InThread(_Nobody):
+    """The courier as a thread of the training, where no process can be started. It ends with the training."""
+
+    def ensure(self) -> None:
+        if not hasattr(self, "_thread"):
+            from trainer_hooks.courier.loop import Courier
+
+            self._courier = Courier(self._directory, self._settings)
+            self._thread = threading.Thread(target=self._courier.run, name="trainer_hooks courier", daemon=True)
+            self._thread.start()
+
+    def wait(self, position: Cursor, timeout: float) -> bool:
+        return _wait_until_delivered(self._directory, self._attempt, position, timeout)
+
+    def close(self) -> None:
+        self._courier.stop()
+        self._thread.join(_UNREACHED_TIMEOUT)
+
+
+def _wait_until_delivered(run_directory: Path, attempt: int, position: Cursor, timeout: float) -> bool:
+    began = time.monotonic()
+    while True:
+        waited = time.monotonic() - began
+        courier = load_courier(run_directory)
+        announced = courier is not None and courier.attempt == attempt
+        states = [load_state(run_directory, name) for name in courier.destinations] if courier and announced else []
+        if announced and not behind(_cursors(states), {**_end_of_courier(run_directory, attempt), **position}):
+            return True
+        nobody_there = all(state.reached is None and state.trouble for state in states)
+        if waited >= timeout or (waited >= _UNREACHED_TIMEOUT and nobody_there):
+            return False
+        time.sleep(_POLL)
+
+
+def _cursors(states: list[DeliveryState]) -> Iterator[Cursor]:
+    return (state.cursor for state in states)
+
+
+def _end_of_courier(run_directory: Path, attempt: int) -> Cursor:
+    """What the courier itself has written: a stored checkpoint has to be told, too."""
+    ends = sizes(run_directory)
+    headers = read_headers(run_directory).items()
+    return {
+        number: ends[number] for number, header in headers if (header.attempt, header.writer) == (attempt, "courier")
+    }
+
+
+def _import_path() -> dict[str, str]:
+    """So that the courier finds this package where it isn't installed but only on this process's path."""
+    package_root = str(Path(trainer_hooks.__file__).parent.parent)
+    with contextlib.suppress(AttributeError):  # virtualenv's own site module of old had no getsitepackages
+        if package_root in {*site.getsitepackages(), site.getusersitepackages()}:
+            return {}
+    there = environment().get("PYTHONPATH")
+    return {"PYTHONPATH": f"{there}{os.pathsep}{package_root}" if there else package_root}

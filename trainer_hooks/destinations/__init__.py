@@ -1,0 +1,97 @@
+"""What carries a run's records to somewhere: the protocol, and how destinations are found.
+
+A destination is a module in this package (its name is the module's name), or an entry point in the group
+`trainer_hooks.destinations`. It offers one function:
+
+    def open_destination(context: Context) -> Destination | None
+
+which returns None where nothing is configured for it. It runs in the courier, in a thread of its own, behind its own
+cursor: it may be slow, and no other destination waits for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from trainer_hooks.errors import SetupError
+from trainer_hooks.events import AnyEvent, CheckpointStored, Event, Record
+from trainer_hooks.settings import Settings
+
+_GROUP = "trainer_hooks.destinations"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one record. Neither `refused` nor `superseded`: it is delivered.
+
+    `refused` says why the other side will never take it; `superseded` that a newer record has made it pointless.
+    """
+
+    record: Record
+    refused: str | None = None
+    superseded: bool = False
+
+
+class Destination(Protocol):
+    """Where records go."""
+
+    handles: tuple[type[Event], ...]
+    """The events it is for; it is given no others."""
+
+    waits_for_checkpoints: bool
+    """Whether a terminal event is held back until this attempt's checkpoints are stored (bounded by the courier)."""
+
+    def deliver(self, records: Sequence[Record]) -> Iterator[Sequence[Receipt]]:
+        """Deliver in order; yield the receipts of a few records as soon as their delivery is certain.
+
+        A record yielded is never given again; all others are, so their delivery must be harmless to repeat: by
+        `Record.id` where the other side can tell.
+
+        Raises:
+            RetryLater: if the rest can't be delivered now.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; called once, from the thread that delivered."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a destination may know of the run it delivers for."""
+
+    run_directory: Path
+    run: str
+    job: str
+    settings: Settings
+    emit: Callable[[AnyEvent], None]
+    """Appends an event of the courier's own to the run's journal."""
+    stored: Callable[[], Mapping[str, CheckpointStored]]
+    """The newest stored checkpoint of each name, in the newest attempt."""
+    stopping: Callable[[], bool]
+    """Whether the courier wants to end: long work should stop at the next good moment, by RetryLater."""
+
+
+def known_destinations() -> dict[str, Callable[[Context], Destination | None]]:
+    """The opening function of every destination, by name; ours first, then those of entry points."""
+    ours = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = {name: importlib.import_module(f"{__name__}.{name}").open_destination for name in ours}
+    for point in importlib.metadata.entry_points(group=_GROUP):
+        if point.name in found:
+            message = f"the destination {point.name!r} of {point.value!r} has a name that is taken; rename it"
+            raise SetupError(message)
+        found[point.name] = point.load()
+    return found
+
+
+def open_destinations(context: Context) -> dict[str, Destination]:
+    """All destinations that are configured, opened."""
+    opened = {name: opening(context) for name, opening in known_destinations().items()}
+    return {name: destination for name, destination in opened.items() if destination is not None}

@@ -1,0 +1,100 @@
+"""The platform: predecessor B's callbacks over HTTP, or our own batch protocol where the server has it.
+
+The server is asked which it speaks before the first delivery, and again after trouble: it may be another one by then.
+docs/platform.md is the contract as it is spoken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from trainer_hooks.destinations import Context, Receipt
+from trainer_hooks.destinations.platform.answers import NOT_FOUND, read_answer
+from trainer_hooks.destinations.platform.attempts import Attempts
+from trainer_hooks.destinations.platform.batch import Batches, ask_for_batches
+from trainer_hooks.destinations.platform.calls import Telling
+from trainer_hooks.destinations.platform.contract import TRANSLATIONS, translate
+from trainer_hooks.errors import InvalidSetting, Rejected, RetryLater
+from trainer_hooks.events import Record
+
+if TYPE_CHECKING:  # httpx stays unloaded where no platform is configured
+    from trainer_hooks.destinations.platform.client import Client
+
+QUIET_LOGGERS = ("httpx", "httpcore")
+"""Loggers that speak of our own deliveries: forwarding them would make each delivery cause the next."""
+
+
+def open_destination(context: Context) -> PlatformDestination | None:
+    """The platform that CALLBACK_URL names; None where it is not set.
+
+    Raises:
+        InvalidSetting: if CALLBACK_URL is no HTTP address.
+    """
+    url = context.settings.callback_url
+    if not url:
+        return None
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidSetting("CALLBACK_URL is not an address of the form https://host/api/v1")
+    from trainer_hooks.destinations.platform.client import Client
+
+    return PlatformDestination(context, Client(url, context.settings.bearer_token))
+
+
+class PlatformDestination:
+    """Carries a run's records to the platform, one request at a time, in order."""
+
+    handles = tuple(TRANSLATIONS)
+    waits_for_checkpoints = True
+
+    def __init__(self, context: Context, client: Client) -> None:
+        self._context = context
+        self._client = client
+        self._attempts = Attempts(context.run_directory)
+        self._batches: Batches | None = None
+        self._asked = False
+
+    def deliver(self, records: Sequence[Record]) -> Iterator[Sequence[Receipt]]:
+        """Deliver in order; see `Destination.deliver`.
+
+        Raises:
+            RetryLater: if the rest can't be delivered now.
+        """
+        try:
+            if not self._asked:
+                self._batches, self._asked = ask_for_batches(self._client, self._context.job)
+            yield from self._batches.deliver(records, self._pause) if self._batches else self._one_by_one(records)
+        except RetryLater:
+            self._asked = False
+            raise
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
+    def _one_by_one(self, records: Sequence[Record]) -> Iterator[Sequence[Receipt]]:
+        for place, record in enumerate(records):
+            if place:
+                self._pause()
+            yield [self._deliver_one(record)]
+            # Only now has the receipt been taken: until then the record may be given again.
+            self._attempts.passed(record)
+
+    def _deliver_one(self, record: Record) -> Receipt:
+        stored = {name: event.uri for name, event in self._context.stored().items()}
+        try:
+            call = translate(Telling(record, self._context.job, self._attempts.before(record), stored))
+            if call is not None:
+                body = msgspec.json.encode(call.payload)
+                read_answer(self._client.post(call.path, body, key=record.id), json_only=NOT_FOUND)
+        except Rejected as refusal:
+            return Receipt(record, refused=str(refusal))
+        return Receipt(record)
+
+    def _pause(self) -> None:
+        if self._context.stopping():
+            raise RetryLater("the courier is ending")

@@ -1,0 +1,195 @@
+"""The exceptions of this package, and the classes of host failures.
+
+TrainerHooksError
+├── SetupError                what the user can mend: raised at once, with the mend in the message
+│   ├── UnknownFramework
+│   ├── MissingPackage
+│   └── InvalidSetting
+├── StorageError              an object store or directory could not do what was asked
+│   ├── ObjectMissing
+│   └── StorageRefused        permission, unknown bucket, malformed key: trying again won't help
+├── RetryLater                a destination can't deliver now
+└── Rejected                  a destination will never take this event
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+
+from trainer_hooks.events import ErrorKind
+
+
+class TrainerHooksError(Exception):
+    """Base of all exceptions of this package."""
+
+
+class SetupError(TrainerHooksError):
+    """The user's set-up is wrong; the message says how to mend it."""
+
+
+class UnknownFramework(SetupError):
+    """`autolog` was asked for a framework that no integration is known for."""
+
+
+class MissingPackage(SetupError):
+    """The framework, or an extra of this package, is not installed."""
+
+
+class InvalidSetting(SetupError, ValueError):
+    """A setting has a value that can't be used; names the setting, its source and what it takes."""
+
+
+class StorageError(TrainerHooksError):
+    """Storage could not do what was asked; trying again may help."""
+
+
+class ObjectMissing(StorageError):
+    """There is no object under that key."""
+
+
+class StorageRefused(StorageError):
+    """Storage said no, and will say it again: permission, missing bucket, malformed key."""
+
+
+class RetryLater(TrainerHooksError):
+    """Not delivered; try again, after `after` seconds where the other side said so."""
+
+    def __init__(self, reason: str, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Rejected(TrainerHooksError):
+    """Not delivered and never will be: the other side refuses this very event."""
+
+
+class ErrorType:
+    """The eight classes of failure that the platform knows (predecessor B's names and values)."""
+
+    DATASET_ERROR: ErrorKind = "DatasetError"
+    CHECKPOINT_ERROR: ErrorKind = "CheckpointError"
+    CONFIG_ERROR: ErrorKind = "ConfigError"
+    RESOURCE_ERROR: ErrorKind = "ResourceError"
+    NETWORK_ERROR: ErrorKind = "NetworkError"
+    FRAMEWORK_ERROR: ErrorKind = "FrameworkError"
+    VALIDATION_ERROR: ErrorKind = "ValidationError"
+    UNKNOWN_ERROR: ErrorKind = "UnknownError"
+
+
+_RESOURCE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+
+def classify(error: BaseException) -> ErrorKind:
+    """Which of the eight classes a host's exception belongs to.
+
+    Looks at the exception's type, its errno and what it was raised from; the text decides only where torch and the
+    frameworks tell different troubles apart in no other way, and then by how it begins.
+    """
+    for link in _chain(error):
+        kind = _classify_one(link)
+        if kind is not None:
+            return kind
+    return ErrorType.UNKNOWN_ERROR
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what it was raised from; `raise … from None` ends the chain where its author ended it."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _classify_one(error: BaseException) -> ErrorKind | None:
+    if isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS:
+        return ErrorType.RESOURCE_ERROR
+    for ancestor in type(error).__mro__:
+        kind = _BY_TYPE.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
+        if kind is not None:
+            return kind
+    if isinstance(error, OSError) and str(error.filename).endswith(_CHECKPOINT_SUFFIXES):
+        return ErrorType.CHECKPOINT_ERROR
+    text = _COLOURS.sub("", str(error))
+    return next((kind for beginning, kind in _BY_TEXT if beginning.match(text)), None)
+
+
+# By qualified name, so that no host package is imported to be asked about its exceptions.
+_BY_TYPE: dict[str, ErrorKind] = {
+    "builtins.MemoryError": ErrorType.RESOURCE_ERROR,
+    "torch.OutOfMemoryError": ErrorType.RESOURCE_ERROR,
+    "torch.cuda.OutOfMemoryError": ErrorType.RESOURCE_ERROR,
+    "builtins.ConnectionError": ErrorType.NETWORK_ERROR,
+    "builtins.TimeoutError": ErrorType.NETWORK_ERROR,
+    "socket.gaierror": ErrorType.NETWORK_ERROR,
+    "ssl.SSLError": ErrorType.NETWORK_ERROR,
+    "requests.exceptions.RequestException": ErrorType.NETWORK_ERROR,
+    "httpx.HTTPError": ErrorType.NETWORK_ERROR,
+    "urllib.error.URLError": ErrorType.NETWORK_ERROR,
+    "botocore.exceptions.NoCredentialsError": ErrorType.CONFIG_ERROR,
+    "botocore.exceptions.BotoCoreError": ErrorType.NETWORK_ERROR,
+    "botocore.exceptions.ClientError": ErrorType.NETWORK_ERROR,
+    "torch.distributed.DistError": ErrorType.NETWORK_ERROR,
+    "_pickle.UnpicklingError": ErrorType.CHECKPOINT_ERROR,
+    "yaml.error.YAMLError": ErrorType.CONFIG_ERROR,
+    "json.decoder.JSONDecodeError": ErrorType.CONFIG_ERROR,
+    "pydantic_core._pydantic_core.ValidationError": ErrorType.CONFIG_ERROR,
+    "builtins.ImportError": ErrorType.FRAMEWORK_ERROR,
+    "builtins.NotImplementedError": ErrorType.FRAMEWORK_ERROR,
+    "PIL.UnidentifiedImageError": ErrorType.DATASET_ERROR,
+}
+
+_CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+# How the messages of torch, torchvision, Ultralytics and MMEngine begin, word for word.
+_BEGINNINGS: dict[ErrorKind, tuple[str, ...]] = {
+    ErrorType.RESOURCE_ERROR: (
+        r"(CUDA|XPU|HIP|MPS backend) out of memory",
+        r"CUDA error: (?!device-side assert)",
+        r"cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        r"\[enforce fail at alloc_cpu\.cpp:\d+\]",
+        r"DataLoader worker \(pid",
+        r"unable to (open|allocate) shared memory",
+    ),
+    ErrorType.DATASET_ERROR: (
+        r"Dataset '.*' (error|images not found)",
+        r"((train|val): )?No (valid )?(images|labels) found in ",
+        r"(train|val): Error loading data from ",
+        r"Image Not Found ",
+        r"Couldn't find any class folder in ",
+        r"Found no valid file for the classes ",
+        r"class `\w*Dataset\w*` in ",
+    ),
+    ErrorType.CHECKPOINT_ERROR: (
+        r"PytorchStreamReader failed",
+        r"Invalid magic number; corrupt file\?",
+        r"Ran out of input$",
+        r"Error\(s\) in loading state_dict for ",
+        r"No state_dict found in checkpoint file ",
+        r"ERROR\W+.* (is not a loadable checkpoint|appears to be an Ultralytics YOLOv5 model)",
+        r"Resume checkpoint not found\.",
+        r"Checkpoint .* is corrupted with NaN/Inf weights",
+    ),
+    ErrorType.CONFIG_ERROR: (
+        r"'[^']*' is not a valid YOLO argument\.",
+        r"'\w+=.*' is (of invalid type|an invalid value)",
+        r"Invalid [A-Z]+ 'device=",
+        r"'.* is not in the \S+ registry\.",
+    ),
+    ErrorType.VALIDATION_ERROR: (
+        r"(Loss|Fitness) NaN/Inf detected",
+        r"Training failed: NaN persisted",
+        r"Function '\w+' returned nan values",
+    ),
+    ErrorType.FRAMEWORK_ERROR: (
+        r"CUDA error: device-side assert",
+        r"mat1 and mat2 shapes cannot be multiplied",
+        r"Expected all tensors to be on the same device",
+        r"The size of tensor a \(",
+    ),
+}
+_BY_TEXT = tuple((re.compile(text), kind) for kind, texts in _BEGINNINGS.items() for text in texts)

@@ -1,0 +1,271 @@
+"""The events: everything a training job tells, as frozen values.
+
+A framework integration, or a hand-written loop through `Run`, turns what happens into these; the journal stores
+them; destinations translate them for their platform. Adding a field with a default is compatible in both directions;
+renaming or removing one is a new journal format.
+
+Conventions in every event: epochs are counted from 1 and mean *finished* epochs; durations are seconds; sizes are
+bytes. A metric value is a JSON number or one of the strings "NaN", "Infinity", "-Infinity" (JSON has no such numbers;
+`float()` reads all of them).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Scalar: TypeAlias = int | float | Literal["NaN", "Infinity", "-Infinity"]
+Metrics: TypeAlias = dict[str, Scalar]
+Level: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+Operation: TypeAlias = Literal["training", "inference", "export"]
+ErrorKind: TypeAlias = Literal[
+    "DatasetError",
+    "CheckpointError",
+    "ConfigError",
+    "ResourceError",
+    "NetworkError",
+    "FrameworkError",
+    "ValidationError",
+    "UnknownError",
+]
+
+
+def _tag(class_name: str) -> str:
+    return re.sub(r"(?<=.)([A-Z])", r"_\1", class_name).lower()
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=_tag, tag_field="type"):
+    """Base of all events; the class name in snake case is the event's `type` on disk and on the wire."""
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """Which process this is, so that a later one can tell whether it still lives (`trainer_hooks.process`)."""
+
+    host: str
+    boot: str
+    namespace: str
+    pid: int
+    started: str
+
+
+class SegmentOpened(Event, frozen=True):
+    """The first record of every segment: whose it is. `writer` is "training", "courier" or "rank <n>"."""
+
+    format: int
+    version: str
+    run: str
+    attempt: int
+    writer: str
+    process: Process
+    job: str | None = None
+
+
+class RunStarted(Event, frozen=True):
+    """Work begins: a training, an inference or an export. `params` and `dataset` are redacted plain values."""
+
+    operation: Operation = "training"
+    framework: str | None = None
+    task: str | None = None
+    model: str | None = None
+    total_epochs: int | None = None
+    params: dict[str, Any] = {}
+    dataset: dict[str, Any] = {}
+    class_names: list[str] = []
+    output_dir: str | None = None
+    resumed_from: str | None = None
+    versions: dict[str, str] = {}
+
+
+class ProgressMade(Event, frozen=True):
+    """`current` of `total` units of `category` are done."""
+
+    current: float
+    total: float
+    category: str = "train"
+
+
+class EpochEnded(Event, frozen=True):
+    """An epoch is over, with everything measured in it. A repeated epoch number replaces the earlier one."""
+
+    epoch: int
+    total_epochs: int | None = None
+    metrics: Metrics = {}
+    duration: float | None = None
+    time_left: float | None = None
+
+
+class MetricsLogged(Event, frozen=True):
+    """Metrics that belong to an iteration, or to no point in time at all."""
+
+    metrics: Metrics
+    iteration: int | None = None
+
+
+class MetricsSkipped(Event, frozen=True):
+    """Metrics that could not be read, by name, with the reason; said once per name."""
+
+    reasons: dict[str, str]
+
+
+class Validated(Event, frozen=True):
+    """A validation result. `final`: of the finished model, after the last epoch."""
+
+    epoch: int
+    metrics: Metrics
+    task: str | None = None
+    primary: str | None = None
+    is_best: bool = False
+    final: bool = False
+    class_names: list[str] = []
+    per_class: dict[str, Metrics] = {}
+    images: dict[str, str] = {}
+
+
+class CheckpointSaved(Event, frozen=True):
+    """The host wrote a checkpoint. `names` are what it is stored as ("last", "best", "epoch_10").
+
+    `path` is the host's file, which the host may rewrite or delete at any time; `staged` is our own private copy,
+    relative to the run directory, or None where nothing is to be uploaded.
+    """
+
+    names: list[str]
+    path: str
+    size: int
+    epoch: int | None = None
+    metrics: Metrics = {}
+    final: bool = False
+    staged: str | None = None
+
+
+class CheckpointStored(Event, frozen=True):
+    """A checkpoint is in storage, whole and verified."""
+
+    name: str
+    uri: str
+    manifest_uri: str
+    size: int
+    sha256: str
+    epoch: int | None = None
+    metrics: Metrics = {}
+    final: bool = False
+
+
+class Logged(Event, frozen=True):
+    """A log record. `source` is the logger's name, or what the caller says."""
+
+    level: Level
+    message: str
+    source: str = "trainer"
+    data: dict[str, Any] = {}
+
+
+class SignalReceived(Event, frozen=True):
+    """The process was asked to stop; whether it does is up to the host's own handler."""
+
+    signal: str
+
+
+class RecordsDropped(Event, frozen=True):
+    """Events that were never written, counted: the disk was full for longer than memory could bridge."""
+
+    count: int
+    reason: str
+
+
+class InferenceCompleted(Event, frozen=True):
+    """An inference job's results, in predecessor B's shape (`results[]` need `image_path`)."""
+
+    total_images: int
+    total_time_ms: float
+    results: list[dict[str, Any]]
+    result_urls: dict[str, str] = {}
+
+
+class ExportCompleted(Event, frozen=True):
+    """An exported model is in storage."""
+
+    export_format: str
+    uri: str
+    size: int
+    metadata: dict[str, Any] = {}
+
+
+class RunCompleted(Event, frozen=True):
+    """Terminal: the work ended as it should."""
+
+    epochs: int = 0
+    metrics: Metrics = {}
+    best_epoch: int | None = None
+    best_metrics: Metrics = {}
+    duration: float | None = None
+    checkpoints: dict[str, str] = {}
+
+
+class RunFailed(Event, frozen=True):
+    """Terminal: the work ended by an error. `exception` is the type's qualified name."""
+
+    error: ErrorKind
+    message: str
+    exception: str | None = None
+    traceback: str | None = None
+    epoch: int | None = None
+    exit_status: int | None = None
+    rank: int | None = None
+
+
+class RunInterrupted(Event, frozen=True):
+    """Terminal: someone or something stopped the work: a signal, Ctrl-C, a cancel."""
+
+    reason: str
+    epoch: int | None = None
+
+
+class RunLost(Event, frozen=True):
+    """Terminal: the process is gone and left no word. Written by whoever finds it."""
+
+    reason: str
+    epoch: int | None = None
+
+
+AnyEvent: TypeAlias = (
+    SegmentOpened
+    | RunStarted
+    | ProgressMade
+    | EpochEnded
+    | MetricsLogged
+    | MetricsSkipped
+    | Validated
+    | CheckpointSaved
+    | CheckpointStored
+    | Logged
+    | SignalReceived
+    | RecordsDropped
+    | InferenceCompleted
+    | ExportCompleted
+    | RunCompleted
+    | RunFailed
+    | RunInterrupted
+    | RunLost
+)
+
+TERMINAL = (RunCompleted, RunFailed, RunInterrupted, RunLost)
+LIFECYCLE = (RunStarted, CheckpointStored, InferenceCompleted, ExportCompleted, SignalReceived, *TERMINAL)
+
+
+class Record(msgspec.Struct, frozen=True):
+    """An event as it stands in the journal. `end` is the byte offset just behind it in its segment."""
+
+    run: str
+    attempt: int
+    segment: int
+    seq: int
+    time: float
+    event: AnyEvent
+    end: int
+
+    @property
+    def id(self) -> str:
+        """Unique for ever, the idempotency key of the event: run, segment, sequence within the segment."""
+        return f"{self.run}.{self.segment}.{self.seq}"

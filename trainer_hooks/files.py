@@ -1,0 +1,106 @@
+"""Whole files or none: writing into place by rename, and copying as cheaply as the file system can."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+_COPY_AT_ONCE = 1 << 30
+_LOCK_POLL = 0.01
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace the file's content so that any reader, at any time, sees the old or the new one, whole."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it doesn't."""
+    # Not tempfile's: those are readable by their owner alone, and what takes its place here is as the umask wants it.
+    temporary = path.with_name(f".{path.name[:50]}.{secrets.token_hex(8)}")
+    temporary.touch(exist_ok=False)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def copy_file(source: Path, target: Path) -> int:
+    """Copy the content, by reference where the file system can, else within the kernel; returns the bytes copied.
+
+    The target is the caller's own: on an error it is left half-written for the caller to remove.
+
+    Raises:
+        OSError: as of reading, writing or a full disk.
+    """
+    with source.open("rb") as reader, target.open("wb") as writer:
+        if _reference(reader.fileno(), writer.fileno()):
+            return os.fstat(writer.fileno()).st_size
+        if not _kernel_copy(reader.fileno(), writer.fileno()):
+            shutil.copyfileobj(reader, writer, length=1 << 20)
+            writer.flush()
+        return os.fstat(writer.fileno()).st_size
+
+
+@contextlib.contextmanager
+def locked(path: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock on that file; after `timeout` seconds, or where the file system has no locks, go on without."""
+    with path.open("ab") as file:
+        deadline = time.monotonic() + timeout
+        while not _try_lock(file.fileno()) and time.monotonic() < deadline:
+            time.sleep(_LOCK_POLL)
+        yield
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the file's (or directory's) content is on the disk, not just in memory."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # there are none here
+        return True
+    return True
+
+
+def _reference(source: int, target: int) -> bool:
+    # File systems say in many ways that they can't; where the trouble is a real one, the next way of copying meets it.
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def _kernel_copy(source: int, target: int) -> bool:
+    copy_range = getattr(os, "copy_file_range", None)
+    if copy_range is None:
+        return False
+    copied = 0
+    try:
+        while step := copy_range(source, target, _COPY_AT_ONCE):
+            copied += step
+    except OSError:
+        if copied == 0:  # as above
+            return False
+        raise
+    # Some file systems (procfs, a few FUSE ones) answer 0 for a file that isn't empty: read it the ordinary way then.
+    return copied > 0

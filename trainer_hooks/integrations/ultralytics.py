@@ -1,0 +1,370 @@
+"""Ultralytics: what a trainer does, told to a run.
+
+`attach` wraps `BaseTrainer.__init__`, `.train` and `.run_callbacks`. Nothing of ours stands in `trainer.callbacks`:
+nothing is deep-copied or pickled, `reset_callbacks` can't remove it, and failures are seen, for which Ultralytics has
+no callback. Where wrapping is not wanted, `callbacks()` gives the same translation for `model.add_callback`; then a
+failure is seen only when it leaves the script.
+
+Facts of the host that the code relies on stand beside it; versions 8.3.0 to 8.4.190 were run (docs/compatibility.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import re
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ultralytics
+from ultralytics.cfg import TASK2METRIC
+from ultralytics.engine.trainer import BaseTrainer
+
+from trainer_hooks.attempts import find_run_by_output
+from trainer_hooks.history import read_history
+from trainer_hooks.integrations import Opener
+from trainer_hooks.run import Run, open_run
+from trainer_hooks.settings import Settings
+from trainer_hooks.shield import Observer, Patch, attempt, followed, guard, observed
+
+_log = logging.getLogger("trainer_hooks")
+
+_TESTED = ((8, 3, 0), (8, 4, 190))
+_LOGGER = "ultralytics"
+_told: weakref.WeakKeyDictionary[Any, _Told] = weakref.WeakKeyDictionary()
+
+
+def attach(opener: Opener) -> Callable[[], None]:
+    """Attach to every trainer of this process, also those of models that exist already."""
+    _warn_if_untested(ultralytics.__version__)
+    handlers = {event: _for_known(handler) for event, handler in _OF_EPOCHS.items()}
+    patches = [
+        Patch(BaseTrainer, "__init__", observed(_Construction(opener))),
+        Patch(BaseTrainer, "train", observed(_Training(opener, handlers))),
+        Patch(BaseTrainer, "run_callbacks", followed(handlers)),
+    ]
+
+    def detach() -> None:
+        while patches:
+            patches.pop().undo()
+
+    return detach
+
+
+def callbacks() -> dict[str, Callable[[Any], None]]:
+    """The translation as a set of callbacks, with settings from the environment.
+
+        for event, function in callbacks().items():
+            model.add_callback(event, function)
+
+    The functions are stateless and of this module, so that Ultralytics can copy and pickle them. Beside `autolog` they
+    do nothing.
+    """
+    functions = [on_train_start, on_train_epoch_start, on_model_save, on_fit_epoch_end, on_train_end]
+    if Settings.load().iteration_metrics:
+        functions.append(on_train_batch_end)
+    return {function.__name__: function for function in functions}
+
+
+def on_train_start(trainer: Any) -> None:
+    """Callback: the training begins."""
+    with guard("on_train_start"):
+        told = _told.get(trainer)
+        if told is None or (told.run.is_over and not told.wrapped):
+            _begin(trainer, _EnvironmentOpener())
+    _tell("on_train_start", trainer)
+
+
+def on_train_epoch_start(trainer: Any) -> None:
+    """Callback: an epoch begins, perhaps anew."""
+    _tell("on_train_epoch_start", trainer)
+
+
+def on_train_batch_end(trainer: Any) -> None:
+    """Callback: an iteration is over."""
+    _tell("on_train_batch_end", trainer)
+
+
+def on_model_save(trainer: Any) -> None:
+    """Callback: checkpoints have been written."""
+    _tell("on_model_save", trainer)
+
+
+def on_fit_epoch_end(trainer: Any) -> None:
+    """Callback: an epoch is over, or the final validation."""
+    _tell("on_fit_epoch_end", trainer)
+
+
+def on_train_end(trainer: Any) -> None:
+    """Callback: the training is over."""
+    _tell("on_train_end", trainer)
+    with guard("on_train_end"):
+        told = _told.get(trainer)
+        if told is not None and not told.wrapped:
+            told.run.complete()
+
+
+def _tell(event: str, trainer: Any) -> None:
+    with guard(event):
+        told = _told.get(trainer)
+        if told is not None and not told.wrapped:
+            (_OF_EPOCHS | _OF_ITERATIONS)[event](told, trainer)
+
+
+class _Construction(Observer):
+    """A trainer that can't even be built, for a missing dataset say, is a training that failed."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._opener = opener
+
+    def raised(self, error: BaseException, trainer: Any, *_: Any, **__: Any) -> None:
+        _begin(trainer, self._opener).run.end_with(error)
+
+
+class _Training(Observer):
+    """`trainer.train()` is the training, from its call to its return or its exception."""
+
+    def __init__(self, opener: Opener, handlers: dict[str, Callable[[Any], None]]) -> None:
+        self._opener = opener
+        self._handlers = handlers
+
+    def before(self, trainer: Any, *_: Any, **__: Any) -> None:
+        _begin(trainer, self._opener).wrapped = True
+        # Not before somebody wants them: an announcement of every batch that has no handler costs one look-up.
+        if self._opener.settings.iteration_metrics:
+            self._handlers.update({event: _for_known(handler) for event, handler in _OF_ITERATIONS.items()})
+
+    def returned(self, trainer: Any, *_: Any, **__: Any) -> None:
+        _told[trainer].run.complete()
+
+    def raised(self, error: BaseException, trainer: Any, *_: Any, **__: Any) -> None:
+        _told[trainer].run.end_with(error)
+
+
+class _EnvironmentOpener:
+    """For `callbacks`, which has no `autolog` call to take settings from."""
+
+    def __init__(self) -> None:
+        self.settings = Settings.load()
+
+    def __call__(self, *, resumed: str | None = None) -> Run:
+        return open_run(self.settings, resumed=resumed)
+
+
+def _begin(trainer: Any, opener: Opener) -> _Told:
+    """Open the trainer's run and tell that it starts."""
+    resumed = None
+    folder = _output_dir(trainer)
+    if folder and getattr(trainer, "resume", False):
+        resumed = attempt("looking for the resumed run", find_run_by_output, opener.settings.root, folder)
+    told = _told[trainer] = _Told(opener(resumed=resumed))
+    told.run.forward_logs(_LOGGER)
+    told.run.started(**_description(trainer))
+    return told
+
+
+def _for_known(handler: Callable[[_Told, Any], None]) -> Callable[[Any], None]:
+    def handle(trainer: Any) -> None:
+        told = _told.get(trainer)
+        if told is not None:
+            handler(told, trainer)
+
+    return handle
+
+
+class _Told:
+    """One training, and how far it has been told."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.wrapped = False
+        self._in_epoch = False
+        self._iteration = 0
+
+    def training_started(self, trainer: Any) -> None:
+        """A resumed training's best epoch so far lies in an earlier attempt."""
+        if self.run.directory is not None and getattr(trainer, "resume", False):
+            for earlier in read_history(self.run.directory).attempts:
+                if earlier.state.best_epoch is not None and earlier.state.best_epoch <= trainer.start_epoch:
+                    self.run.state.best_epoch = earlier.state.best_epoch
+                    self.run.state.best_metrics = earlier.state.best_metrics
+
+    def epoch_started(self, trainer: Any) -> None:
+        """An epoch begins; anew, where the host goes on with smaller batches or from before a NaN."""
+        self._in_epoch = True
+        if self.run.settings.iteration_metrics:
+            self._iteration = int(trainer.epoch) * len(trainer.train_loader)
+
+    def batch_ended(self, trainer: Any) -> None:
+        """Every n-th iteration: its losses. The host has just printed them, so that reading them makes nobody wait."""
+        every = self.run.settings.iteration_metrics
+        self._iteration += 1
+        if every and self._iteration % every == 0:
+            self.run.log_metrics(_losses(trainer, trainer.loss_items), iteration=self._iteration)
+
+    def checkpoints_written(self, trainer: Any) -> None:
+        """`last`, and with the same bytes `best` where the fitness is the best, have just been written, whole."""
+        # The host's own condition: without validation both are None, and best.pt is written each time.
+        names = ["last", "best"] if trainer.best_fitness == trainer.fitness else ["last"]
+        if _is_periodic(trainer):
+            names.append(f"epoch_{_epoch(trainer)}")
+        self.run.log_checkpoint(trainer.last, names=names, epoch=_epoch(trainer), metrics=_metrics(trainer))
+
+    def epoch_ended(self, trainer: Any) -> None:
+        """An epoch is over; or, announced by the same name, the final validation of the best checkpoint.
+
+        The final one is the one that no epoch has begun for. Its epoch is the last one again (up to 8.4.50) or one more
+        (from 8.4.60), and its fitness the last epoch's.
+        """
+        metrics = _cleaned(trainer.metrics)
+        if not self._in_epoch:
+            self._final_validation(trainer, metrics)
+            return
+        self._in_epoch = False
+        epoch = _epoch(trainer)
+        self.run.log_metrics(
+            _metrics(trainer),
+            epoch=epoch,
+            total_epochs=max(epoch, int(trainer.epochs)),  # with time=…, the host guesses anew after every epoch
+            duration=getattr(trainer, "epoch_time", None),
+        )
+        if trainer.fitness is not None:
+            is_best = trainer.best_fitness == trainer.fitness
+            self.run.log_validation(metrics, epoch=epoch, is_best=is_best, **_judged(trainer, metrics))
+
+    def training_ended(self, trainer: Any) -> None:
+        """The best checkpoint has been stripped for use and validated: this is its final state.
+
+        `last` has been stripped, too, but stays stored as it was written: the stripped one can't be resumed from.
+        """
+        best = Path(trainer.best)
+        if self._has_best(trainer) and best.exists():
+            epoch, metrics = self.run.state.best_epoch, _cleaned(trainer.metrics)
+            self.run.log_checkpoint(best, names=["best"], epoch=epoch, metrics=metrics, final=True)
+
+    def _final_validation(self, trainer: Any, metrics: dict[str, Any]) -> None:
+        state = self.run.state
+        if self._has_best(trainer):
+            self.run.log_validation(
+                metrics,
+                epoch=state.best_epoch or state.epoch,
+                final=True,
+                per_class=attempt("reading the metrics per class", _per_class, trainer.validator),
+                **_judged(trainer, metrics),
+            )
+
+    def _has_best(self, trainer: Any) -> bool:
+        """Whether best.pt is this training's own; in a folder used again (exist_ok=True) an older one may lie there."""
+        return "best" in self.run.state.saved or bool(getattr(trainer, "resume", False))
+
+
+# What is done at which announcement of the host's.
+_OF_EPOCHS: dict[str, Callable[[_Told, Any], None]] = {
+    "on_train_start": _Told.training_started,
+    "on_train_epoch_start": _Told.epoch_started,
+    "on_model_save": _Told.checkpoints_written,
+    "on_fit_epoch_end": _Told.epoch_ended,
+    "on_train_end": _Told.training_ended,
+}
+_OF_ITERATIONS: dict[str, Callable[[_Told, Any], None]] = {"on_train_batch_end": _Told.batch_ended}
+
+
+def _warn_if_untested(version: str) -> None:
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    if not _TESTED[0] <= numbers <= _TESTED[1]:
+        oldest, newest = (".".join(map(str, bound)) for bound in _TESTED)
+        _log.warning(
+            "ultralytics %s is outside the tested range, %s to %s; it will probably work", version, oldest, newest
+        )
+
+
+def _epoch(trainer: Any) -> int:
+    """How many epochs are finished when this one is; the host counts from 0."""
+    return int(trainer.epoch) + 1
+
+
+def _is_periodic(trainer: Any) -> bool:
+    """Whether `save_period` has kept this epoch's checkpoint, as epoch<N>.pt, N counted from 0; never rewritten."""
+    period = getattr(trainer, "save_period", -1)
+    # The first epoch counts from 8.1 on.
+    return period > 0 and trainer.epoch % period == 0 and Path(trainer.wdir, f"epoch{trainer.epoch}.pt").exists()
+
+
+def _losses(trainer: Any, items: Any) -> dict[str, float]:
+    """The losses by name, as plain numbers: the host's own way, since they are a tensor or a dict, by version."""
+    return {} if items is None else _cleaned(trainer.label_loss_items(items, prefix="train"))
+
+
+def _metrics(trainer: Any) -> dict[str, Any]:
+    """All that was measured in the epoch: mean losses by name, learning rates, and what the validation gave."""
+    metrics = {**_losses(trainer, trainer.tloss), **_cleaned(trainer.lr)}
+    if trainer.fitness is None:  # with val=False the host's metrics are zeros that nobody has measured
+        return metrics
+    return {**metrics, **_cleaned(trainer.metrics), "fitness": trainer.fitness}
+
+
+def _cleaned(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
+    """By names without the blanks that older versions pad them with."""
+    return {str(name).strip(): value for name, value in (metrics or {}).items()}
+
+
+def _judged(trainer: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    task = trainer.args.task
+    primary = TASK2METRIC.get(task)
+    return {
+        "task": task,
+        "primary": primary if primary in metrics else None,
+        "class_names": _class_names(trainer),
+    }
+
+
+def _per_class(validator: Any) -> dict[str, dict[str, float]]:
+    """The box metrics of each class that occurred; empty for a task that has none (classify)."""
+    metrics = validator.metrics
+    classes = getattr(metrics, "ap_class_index", ())
+    names = ("precision", "recall", "mAP50", "mAP50-95")
+    return {
+        str(validator.names[int(number)]): dict(zip(names, map(float, metrics.class_result(place)[:4]), strict=False))
+        for place, number in enumerate(classes)
+    }
+
+
+def _description(trainer: Any) -> dict[str, Any]:
+    """The fields of `RunStarted`; of a trainer that could not be built, as many as it has got."""
+    args = getattr(trainer, "args", None)
+    data = getattr(trainer, "data", None)
+    return {
+        "framework": "ultralytics",
+        "task": getattr(args, "task", None),
+        "model": _text(getattr(args, "model", None)),
+        "total_epochs": getattr(trainer, "epochs", None) or getattr(args, "epochs", None),
+        "params": dict(vars(args)) if args is not None else {},
+        "dataset": _dataset(data) if isinstance(data, Mapping) else {"data": _text(getattr(args, "data", None))},
+        "class_names": _class_names(trainer),
+        "output_dir": _output_dir(trainer),
+        "resumed_from": _text(getattr(args, "resume", None)) if getattr(trainer, "resume", False) else None,
+        "versions": {"ultralytics": ultralytics.__version__, "python": platform.python_version()},
+    }
+
+
+def _dataset(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name != "names"}
+
+
+def _class_names(trainer: Any) -> list[str]:
+    data = getattr(trainer, "data", None)
+    names: Any = data.get("names") if isinstance(data, Mapping) else None
+    values: Iterable[Any] = names.values() if isinstance(names, Mapping) else names or ()
+    return [str(name) for name in values]
+
+
+def _output_dir(trainer: Any) -> str | None:
+    """Absolute: the process that resumes may stand in another directory."""
+    folder = getattr(trainer, "save_dir", None)
+    return str(Path(folder).absolute()) if folder else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,375 @@
+"""The journal: every accepted event of a run, on local disk, before anything else happens to it.
+
+On disk
+-------
+`<run directory>/journal/000001.jsonl`, `000002.jsonl`, …: numbered segments of JSON lines, readable with `jq`. A
+segment is created with O_EXCL and has exactly one writer for all time; a resumed attempt, another rank and the courier
+each open the next one. Its first record, `segment_opened`, says whose it is. A line is one `write(2)` with O_APPEND:
+
+    {"seq":12,"time":1763803512.123456,"event":{"type":"epoch_ended",…},"crc":"1f3a90c2"}
+
+`crc` is the CRC-32 of all bytes before `,"crc"`, in hex: a torn tail or a flipped bit is found, counted and passed
+over, and the records around it stand. Why not SQLite: its locks and its memory-mapped log break on network file
+systems.
+
+What holds
+----------
+An event is accepted when `Journal.append` returns: the kernel has it, and no death of the process can take it back. If
+the disk refuses (full, gone read-only), the line waits in memory, 16 MiB of them at most, and is written with the first
+append that succeeds; what memory could not hold, never a lifecycle event, is counted in a `records_dropped` event.
+`Journal.at_risk` tells how many wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import re
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import unquote
+
+import msgspec
+
+from trainer_hooks import __version__
+from trainer_hooks.events import LIFECYCLE, AnyEvent, Event, Process, Record, RecordsDropped, SegmentOpened
+from trainer_hooks.process import this_process
+
+FORMAT = 1
+Cursor: TypeAlias = dict[int, int]
+"""Up to which byte each segment has been dealt with, by segment number."""
+
+_SUBDIRECTORY = "journal"
+_ROTATE_AT = 64 << 20
+_KEPT_IN_MEMORY = 16 << 20
+_CHUNK = 1 << 20
+_TRAILER = len(b',"crc":"00000000"}')
+# From a record's beginning to a record's end, with no other beginning in between.
+_RECORD_SHAPE = re.compile(rb'\{"seq":\d+,"time":(?:(?!\{"seq":\d+,"time":).)*?,"crc":"[0-9a-f]{8}"\}')
+
+
+class _Line(msgspec.Struct):
+    seq: int
+    time: float
+    event: AnyEvent
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """Bytes of a segment that are no valid record. `end` is the offset just behind them."""
+
+    segment: int
+    end: int
+    size: int
+
+
+_encode_plain = msgspec.json.Encoder().encode
+_decode_line = msgspec.json.Decoder(_Line).decode
+_decode_event = msgspec.json.Decoder(AnyEvent).decode
+
+
+class Journal:
+    """Appends the events of this process. Safe to use from any thread; silent in a forked child."""
+
+    def __init__(self, run_directory: Path, *, run: str, attempt: int, writer: str, job: str | None = None) -> None:
+        """Open the next segment.
+
+        Raises:
+            OSError: if the directory can't be made or the segment can't be written.
+        """
+        self._directory = run_directory
+        self._opened = SegmentOpened(
+            format=FORMAT,
+            version=__version__,
+            run=run,
+            attempt=attempt,
+            writer=writer,
+            job=job,
+            process=this_process(),
+        )
+        # Re-entrant: a signal handler or a finalizer may emit while this very thread is emitting.
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._backlog: deque[bytes] = deque()
+        self._kept = 0
+        self._dropped = 0
+        self._trouble = ""
+        self._finished: Cursor = {}
+        self._handle = self._segment = -1
+        self._torn = self._written = 0
+        self._numbers = itertools.count(1)
+        self._open_segment()
+
+    @property
+    def position(self) -> Cursor:
+        """How far this writer has written, per segment of its own; nothing in a forked child."""
+        if os.getpid() != self._pid:
+            return {}
+        with self._lock:
+            here = {} if self._handle < 0 else {self._segment: os.fstat(self._handle).st_size - self._torn}
+            return {**self._finished, **here}
+
+    @property
+    def at_risk(self) -> str | None:
+        """How many events exist in memory only or had to be dropped, and why; None if all are on disk."""
+        count = len(self._backlog) + self._dropped
+        return f"{count} ({self._trouble})" if count else None
+
+    def append(self, event: AnyEvent) -> None:
+        """Accept the event; never raises for a disk that refuses it (see `at_risk`).
+
+        Raises:
+            TypeError, ValueError: if a field holds what its type does not allow: no reader could read it back.
+        """
+        if os.getpid() != self._pid:
+            return
+        body = _encode_event(event)
+        with self._lock:
+            if self._handle < 0:
+                return
+            if self._backlog or self._dropped:
+                self._catch_up()
+            line = _line(next(self._numbers), body)
+            if self._backlog or not self._write(line):
+                self._keep(line, lifecycle=isinstance(event, LIFECYCLE))
+            elif self._written > _ROTATE_AT:
+                self._rotate()
+
+    def close(self) -> None:
+        """Close the segment; what still waits in memory is tried a last time."""
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            if self._handle >= 0:
+                self._catch_up()
+                self._finished = self.position
+                os.close(self._handle)
+                self._handle = -1
+
+    def _write(self, line: bytes) -> bool:
+        try:
+            # A newline ends what a full disk let through of an earlier line; the reader passes over that part.
+            whole = b"\n" + line if self._torn else line
+            written = os.write(self._handle, whole)
+        except OSError as error:
+            self._trouble = error.strerror or str(error)
+            return False
+        self._written += written
+        if written < len(whole):
+            self._torn += written
+            self._trouble = "the disk took only a part"
+            return False
+        self._torn = 0
+        return True
+
+    def _keep(self, line: bytes, *, lifecycle: bool) -> None:
+        if self._kept + len(line) <= _KEPT_IN_MEMORY or lifecycle:
+            self._backlog.append(line)
+            self._kept += len(line)
+        else:
+            self._dropped += 1
+
+    def _catch_up(self) -> None:
+        while self._backlog:
+            line = self._backlog.popleft()  # taken before it is written: a signal handler may come through here, too
+            if not self._write(line):
+                self._backlog.appendleft(line)
+                return
+            self._kept -= len(line)
+        if self._dropped:
+            event = RecordsDropped(count=self._dropped, reason=self._trouble)
+            if self._write(_line(next(self._numbers), _encode_event(event))):
+                self._dropped = 0
+
+    def _rotate(self) -> None:
+        self._written = 0
+        segment, size, handle = self._segment, os.fstat(self._handle).st_size, self._handle
+        try:
+            self._open_segment()
+        except OSError:  # no room for a new one: this one goes on
+            return
+        self._finished[segment] = size
+        os.close(handle)
+
+    def _open_segment(self) -> None:
+        folder = self._directory / _SUBDIRECTORY
+        folder.mkdir(parents=True, exist_ok=True)
+        number, handle = _create(folder, max((number for number, _ in segments(self._directory)), default=0) + 1)
+        line = _line(0, _encode_event(self._opened))
+        try:
+            if os.write(handle, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))  # noqa: TRY301 - as if write had
+        except OSError:
+            os.close(handle)
+            raise
+        self._segment, self._handle = number, handle
+        self._numbers = itertools.count(1)
+        self._torn = self._written = 0
+
+
+class Reader:
+    """Reads a run's records, from a cursor on, as often as one likes; new ones appear as they are written."""
+
+    def __init__(self, run_directory: Path, cursor: Mapping[int, int] | None = None) -> None:
+        self._directory = run_directory
+        self.cursor: Cursor = dict(cursor or {})
+        self._headers: dict[int, SegmentOpened] = {}
+
+    def read(self, limit: int = 1000, only: tuple[type[Event], ...] = ()) -> list[Record | Damage]:
+        """Up to about `limit` further records, in the journal's order; empty when there is no more just now.
+
+        With `only`, nothing but records of these events is returned; the cursor passes the others all the same.
+        """
+        found: list[Record | Damage] = []
+        for number, path in segments(self._directory):
+            for items in self._read_segment(number, path):
+                found += [item for item in items if not only or _is_one_of(item, only)]
+                self.cursor[number] = items[-1].end
+                if len(found) >= limit:
+                    return found
+        return found
+
+    def _read_segment(self, number: int, path: Path) -> Iterator[list[Record | Damage]]:
+        """What each further line of the segment holds."""
+        offset = self.cursor.get(number, 0)
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size <= offset:
+                return
+            for line in _whole_lines(file.fileno(), offset):
+                offset += len(line) + 1
+                yield list(_parse(line, self._header(number), number, offset))
+
+    def _header(self, number: int) -> SegmentOpened:
+        if number not in self._headers:
+            self._headers.update(read_headers(self._directory))
+        return self._headers[number]
+
+
+def _is_one_of(item: Record | Damage, events: tuple[type[Event], ...]) -> bool:
+    return isinstance(item, Record) and isinstance(item.event, events)
+
+
+def segments(run_directory: Path) -> list[tuple[int, Path]]:
+    """The run's segments, by number."""
+    try:
+        paths = sorted((run_directory / _SUBDIRECTORY).iterdir())
+    except FileNotFoundError:
+        return []
+    return [(int(path.stem), path) for path in paths if re.fullmatch(r"\d{6}\.jsonl", path.name)]
+
+
+def read_records(run_directory: Path, cursor: Mapping[int, int] | None = None) -> Iterator[Record]:
+    """All valid records from the cursor on, in the journal's order."""
+    reader = Reader(run_directory, cursor)
+    while found := reader.read():
+        yield from (item for item in found if isinstance(item, Record))
+
+
+def read_headers(run_directory: Path) -> dict[int, SegmentOpened]:
+    """The first record of each segment, without reading further; segments that have none yet are left out.
+
+    A damaged one is guessed: that segment belongs to the run, and not before the one in front of it.
+    """
+    headers: dict[int, SegmentOpened] = {}
+    attempt = 1
+    for number, path in segments(run_directory):
+        first = _first_line(path)
+        if first is not None:
+            headers[number] = _opened(first) or _guessed(run_directory, attempt)
+            attempt = headers[number].attempt
+    return headers
+
+
+def sizes(run_directory: Path) -> Cursor:
+    """The size of each segment in bytes: the cursor at the journal's present end."""
+    return {number: path.stat().st_size for number, path in segments(run_directory)}
+
+
+def _create(folder: Path, number: int) -> tuple[int, int]:
+    """Create the first segment that doesn't exist yet, from `number` on; returns its number and descriptor."""
+    while True:
+        path = folder / f"{number:06d}.jsonl"
+        try:
+            return number, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            number += 1
+
+
+def _line(seq: int, body: bytes) -> bytes:
+    record = b'{"seq":%d,"time":%.6f,"event":%b' % (seq, time.time(), body)
+    return b'%b,"crc":"%08x"}\n' % (record, zlib.crc32(record))
+
+
+def _encode_event(event: AnyEvent) -> bytes:
+    try:
+        body = _encode_plain(event)
+    except UnicodeEncodeError:  # a file name that is no UTF-8, say
+        body = _encode_plain(_without_surrogates(msgspec.to_builtins(event)))
+    # Accepted must mean readable: a NaN where a number belongs, say, would come back as damage.
+    _decode_event(body)
+    return body
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return [_without_surrogates(item) for item in value] if isinstance(value, list) else value
+
+
+def _first_line(path: Path) -> bytes | None:
+    """The segment's first line; None if it has no whole one yet."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+    except FileNotFoundError:
+        return None
+    return line[:-1] if line.endswith(b"\n") else None
+
+
+def _opened(first: bytes) -> SegmentOpened | None:
+    line = _valid(first)
+    return line.event if line and isinstance(line.event, SegmentOpened) else None
+
+
+def _guessed(run_directory: Path, attempt: int) -> SegmentOpened:
+    nowhere = Process(host="", boot="", namespace="", pid=0, started="")
+    return SegmentOpened(
+        format=FORMAT, version="", run=unquote(run_directory.name), attempt=attempt, writer="unknown", process=nowhere
+    )
+
+
+def _whole_lines(handle: int, offset: int) -> Iterator[bytes]:
+    """The finished lines from the offset on, without their newlines; a tail without one is left for later."""
+    rest = b""
+    position = offset
+    while chunk := os.pread(handle, _CHUNK, position):
+        position += len(chunk)
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+
+
+def _parse(line: bytes, header: SegmentOpened, segment: int, end: int) -> Iterator[Record | Damage]:
+    whole = _valid(line)
+    # A torn write, or a damaged newline, glues the next record to a broken one: what is whole in there still counts.
+    parts = [whole] if whole else [part for part in map(_valid, _RECORD_SHAPE.findall(line)) if part]
+    for part in parts:
+        yield Record(header.run, header.attempt, segment, part.seq, part.time, part.event, end)
+    if not whole:
+        yield Damage(segment, end, len(line) + 1)
+
+
+def _valid(line: bytes) -> _Line | None:
+    body, trailer = line[:-_TRAILER], line[-_TRAILER:]
+    if trailer != b',"crc":"%08x"}' % zlib.crc32(body):
+        return None
+    try:
+        return _decode_line(line)
+    except msgspec.MsgspecError:
+        return None

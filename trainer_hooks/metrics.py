@@ -1,0 +1,98 @@
+"""Metric values of any kind, made plain: numbers stay what they are, and what is no number is named, never guessed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from trainer_hooks.events import Metrics, Scalar
+from trainer_hooks.shield import ask
+
+_LARGEST_INT = 2**63 - 1
+_LONGEST_REASON = 300
+
+
+class Unreadable(Exception):
+    """The value is no number that can be read here; the text says why."""
+
+
+def read_metrics(values: Mapping[Any, Any]) -> tuple[Metrics, dict[str, str]]:
+    """The numbers of a mapping by name, and for all else the reason why it is none."""
+    metrics: Metrics = {}
+    skipped: dict[str, str] = {}
+    for key, value in values.items():
+        name = key if type(key) is str and key.isascii() else _name(key)
+        if type(value) is float and math.isfinite(value):
+            metrics[name] = value
+            continue
+        try:
+            metrics[name] = read_number(value)
+        except Unreadable as reason:
+            skipped[name] = str(reason)
+    return metrics, skipped
+
+
+def _name(key: Any) -> str:
+    text = ask(lambda: str(key))
+    return _valid(text) if isinstance(text, str) else f"<{type(key).__qualname__}>"
+
+
+def _valid(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def read_number(value: Any) -> Scalar:
+    """One number: of Python, numpy or torch (0-d or one element), Decimal, Fraction or bool.
+
+    A tensor on an accelerator is not read: that would make the host wait for the device.
+
+    Raises:
+        Unreadable: with the reason.
+    """
+    # The value is a foreign object, which may raise anything at all, whatever is asked of it.
+    number = ask(lambda: _read(value))
+    if isinstance(number, Unreadable):
+        raise number
+    if isinstance(number, Exception):
+        text = ask(lambda: f": {number}")
+        message = f"can't be read as a number: {type(number).__name__}{text if isinstance(text, str) else ''}"
+        raise Unreadable(_valid(message[:_LONGEST_REASON])) from number
+    return number
+
+
+def _read(value: Any) -> Scalar:
+    if isinstance(value, (bool, int)):
+        return int(value) if abs(value) <= _LARGEST_INT else _finite_or_named(float(value))
+    if value is None or isinstance(value, (str, bytes, complex, Mapping, list, tuple, set)):
+        message = f"{type(value).__name__} is not a number"
+        raise Unreadable(message)
+    _refuse_to_wait(value)
+    return _read(_only_element(value)) if hasattr(value, "item") else _finite_or_named(float(value))
+
+
+def _refuse_to_wait(value: Any) -> None:
+    device = getattr(value, "device", "cpu")
+    kind = str(getattr(device, "type", device))
+    if "cpu" not in kind.lower():
+        message = f"a tensor on {kind}; call .item() where you can afford to wait for the device"
+        raise Unreadable(_valid(message[:_LONGEST_REASON]))
+
+
+def _only_element(value: Any) -> Any:
+    """The one element of a numpy or torch value, told apart by what they have, not by importing them."""
+    shape = tuple(getattr(value, "shape", ()))
+    if math.prod(shape) != 1:
+        message = f"{type(value).__name__} of shape {shape}, not a single number"
+        raise Unreadable(message)
+    element = value.item()
+    # numpy has no Python number for a long double: its item is another of its own.
+    return float(element) if hasattr(element, "item") else element
+
+
+def _finite_or_named(value: float) -> Scalar:
+    if math.isfinite(value):
+        return value
+    if math.isnan(value):
+        return "NaN"
+    return "Infinity" if value > 0 else "-Infinity"

@@ -1,0 +1,413 @@
+"""Every environment variable and every option, in one place; nothing else in the package reads the environment.
+
+A value comes from, in this order: an argument, the environment, the file `trainer_hooks.toml` in the working directory
+(or the one `TRAINER_HOOKS_CONFIG` names), the default. `Settings.sources` remembers which, for `trainer-hooks doctor`.
+No credential has a default, none can stand in the file, and none is ever printed: see `Settings.shown`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from trainer_hooks.errors import InvalidSetting
+
+_CONFIG_FILE = "trainer_hooks.toml"
+_USERINFO = re.compile(r"(?<=://)[^/?#]*@")
+_LOCAL_WORLD = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK")
+
+
+class _Env:
+    """Where a setting is found in the environment, and whether it must never be shown."""
+
+    def __init__(self, *names: str, secret: bool = False) -> None:
+        self.names = names
+        self.secret = secret
+
+
+NotNegative = Meta(ge=0)
+# Not for ever: no wait is without a bound.
+Seconds = Meta(ge=0, le=1e9)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """What the user has set. Build with `load`; an instance never changes."""
+
+    mode: Annotated[
+        Literal["online", "offline", "disabled"],
+        _Env("TRAINER_HOOKS_MODE"),
+        "online delivers; offline only writes the journal, for a later sync; disabled does nothing at all",
+    ] = "online"
+    directory: Annotated[str, _Env("TRAINER_HOOKS_DIR"), "where the run directories are made"] = "trainer_runs"
+    run_id: Annotated[
+        str | None, _Env("TRAINER_HOOKS_RUN_ID"), "the run's name; the same name again is its next attempt"
+    ] = None
+    job_id: Annotated[str | None, _Env("JOB_ID"), "the platform's job that this training is"] = None
+    callback_url: Annotated[str | None, _Env("CALLBACK_URL"), "base address of the platform's API, with /api/v1"] = None
+    token: Annotated[str | None, _Env("TRAINER_HOOKS_TOKEN", secret=True), "sent to the platform as a bearer token"] = (
+        None
+    )
+    token_file: Annotated[
+        str | None,
+        _Env("TRAINER_HOOKS_TOKEN_FILE"),
+        "a file that holds the token; read again when the platform refuses it",
+    ] = None
+    storage: Annotated[
+        str | None,
+        _Env("TRAINER_HOOKS_STORAGE"),
+        "where checkpoints go: s3://bucket/prefix or file:///path",
+    ] = None
+    storage_endpoint: Annotated[
+        str | None, _Env("INTERNAL_STORAGE_ENDPOINT"), "address of the S3 server, where it isn't AWS"
+    ] = None
+    storage_access_key: Annotated[
+        str | None,
+        _Env("INTERNAL_STORAGE_ACCESS_KEY", secret=True),
+        "S3 access key; without it boto3's own chain is asked",
+    ] = None
+    storage_secret_key: Annotated[str | None, _Env("INTERNAL_STORAGE_SECRET_KEY", secret=True), "S3 secret key"] = None
+    storage_bucket: Annotated[
+        str | None,
+        _Env("INTERNAL_BUCKET_CHECKPOINTS"),
+        "bucket for checkpoints where TRAINER_HOOKS_STORAGE is not set",
+    ] = None
+    delivery: Annotated[
+        Literal["process", "thread", "none"],
+        _Env("TRAINER_HOOKS_DELIVERY"),
+        "who delivers: a process of its own, a thread of the training, or nobody until `trainer-hooks sync`",
+    ] = "process"
+    flush_timeout: Annotated[
+        float,
+        Seconds,
+        _Env("TRAINER_HOOKS_FLUSH_TIMEOUT"),
+        "seconds the training waits at its end for delivery (5 at most where the platform was never reached)",
+    ] = 30.0
+    linger: Annotated[
+        float,
+        Seconds,
+        _Env("TRAINER_HOOKS_LINGER"),
+        "seconds the courier goes on trying after the training is gone; then `trainer-hooks sync` takes over",
+    ] = 900.0
+    retry_delay: Annotated[
+        float,
+        Seconds,
+        _Env("CALLBACK_RETRY_DELAY"),
+        "seconds before the first retry of a delivery; doubled each time, at most 60",
+    ] = 2.0
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "OFF"],
+        _Env("TRAINER_HOOKS_LOG_LEVEL"),
+        "the least level of the host's log records that is forwarded",
+    ] = "INFO"
+    iteration_metrics: Annotated[
+        int,
+        NotNegative,
+        _Env("TRAINER_HOOKS_ITERATION_METRICS"),
+        "forward the losses of every n-th iteration; 0 for none",
+    ] = 0
+
+    @classmethod
+    def load(cls, *, environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
+        """Resolve all settings; arguments that are None count as not given.
+
+        Raises:
+            InvalidSetting: for a value that can't be used, naming it, its source and what is allowed.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        layers = (_from_file(environ), _from_environment(environ), _from_arguments(arguments))
+        for layer in layers:
+            for name, (value, source) in layer.items():
+                values[name] = _convert(name, value, source)
+                sources[name] = source
+        settings = cls(**values)
+        settings.__dict__["sources"] = sources
+        return settings
+
+    @cached_property
+    def sources(self) -> Mapping[str, str]:
+        """Where each value that isn't a default came from."""
+        return {}
+
+    @property
+    def root(self) -> Path:
+        """The directory of all runs, absolute."""
+        return Path(self.directory).expanduser().absolute()
+
+    @property
+    def storage_uri(self) -> str | None:
+        """Where checkpoints go, as one URI; None for nowhere."""
+        if self.storage:
+            return self.storage
+        return f"s3://{self.storage_bucket}" if self.storage_bucket else None
+
+    def bearer_token(self) -> str | None:
+        """The platform's token, read anew each time: a token file may have been rotated.
+
+        Raises:
+            InvalidSetting: if the token file can't be read.
+        """
+        if self.token or not self.token_file:
+            return self.token
+        try:
+            return Path(self.token_file).expanduser().read_text().strip() or None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            message = f"TRAINER_HOOKS_TOKEN_FILE names {self.token_file!r}, which can't be read: {reason}"
+            raise InvalidSetting(message) from error
+
+    def shown(self) -> dict[str, tuple[str, str]]:
+        """Each setting's value and source as text that may be printed: credentials are masked."""
+        return {
+            name: (_masked(name, getattr(self, name)), self.sources.get(name, "default"))
+            for name in self.__struct_fields__
+        }
+
+    def as_environment(self) -> dict[str, str]:
+        """The variables that give another process these very settings, credentials included; unset ones are empty."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        given = {ENVIRONMENT[name].names[0]: "" if value is None else str(value) for name, value in values.items()}
+        # In a process with another working directory, relative paths would mean other places, and so would the file.
+        given["TRAINER_HOOKS_DIR"] = str(self.root)
+        given["TRAINER_HOOKS_TOKEN_FILE"] = _absolute(self.token_file) or ""
+        given["TRAINER_HOOKS_CONFIG"] = os.devnull
+        return given
+
+    def addresses(self) -> dict[str, Any]:
+        """What a later `trainer-hooks sync` must know to deliver for this run; holds no credential."""
+        kept = {name: getattr(self, name) for name in _ADDRESSES} | {"token_file": _absolute(self.token_file)}
+        return {name: without_userinfo(value) for name, value in kept.items() if value is not None}
+
+
+_ADDRESSES = ("job_id", "callback_url", "token_file", "storage", "storage_endpoint", "storage_bucket", "retry_delay")
+
+
+_TYPES: Mapping[str, Any] = {
+    name: hint
+    for name, hint in get_type_hints(Settings, include_extras=True).items()
+    if name in Settings.__struct_fields__
+}
+
+
+def _metadata(of_type: type) -> dict[str, Any]:
+    return {
+        name: next(part for part in hint.__metadata__ if isinstance(part, of_type)) for name, hint in _TYPES.items()
+    }
+
+
+ENVIRONMENT: Mapping[str, _Env] = _metadata(_Env)
+DESCRIPTIONS: Mapping[str, str] = _metadata(str)
+
+
+def main_process_rank(environ: Mapping[str, str] | None = None) -> int:
+    """This process's rank in a distributed job, by what the launcher has set; 0 where there is none.
+
+    Asked at call time, not at import: launchers set it late. `LOCAL_RANK` counts only where no global rank is known.
+    """
+    environ = os.environ if environ is None else environ
+    for name in _LOCAL_WORLD:
+        value = environ.get(name, "")
+        if value.isdecimal():
+            return int(value)
+    return 0
+
+
+def without_userinfo(value: Any) -> Any:
+    """A URL without the `user:password@` that it may carry; anything else as it is."""
+    return _USERINFO.sub("", value) if isinstance(value, str) else value
+
+
+def _absolute(path: str | None) -> str | None:
+    return str(Path(path).expanduser().absolute()) if path else None
+
+
+_Layer = dict[str, tuple[Any, str]]
+
+
+def _from_arguments(arguments: Mapping[str, Any]) -> _Layer:
+    for name in arguments:
+        if name not in Settings.__struct_fields__:
+            message = f"{name!r} is not a setting (known: {', '.join(Settings.__struct_fields__)})"
+            raise InvalidSetting(message)
+    return {name: (value, "argument") for name, value in arguments.items() if value is not None}
+
+
+def _from_environment(environ: Mapping[str, str]) -> _Layer:
+    # An empty variable counts as unset: compose files and Helm charts write those for "nothing". And what comes from a
+    # file, as a secret in Kubernetes often does, has a newline at its end.
+    return {
+        name: (environ[variable].strip(), variable)
+        for name, env in ENVIRONMENT.items()
+        for variable in env.names
+        if environ.get(variable, "").strip()
+    }
+
+
+def _from_file(environ: Mapping[str, str]) -> _Layer:
+    named = environ.get("TRAINER_HOOKS_CONFIG")
+    path = Path(named or _CONFIG_FILE).expanduser()
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        if not named:
+            return {}
+        message = f"TRAINER_HOOKS_CONFIG names {named!r}, which can't be read: {error.strerror}"
+        raise InvalidSetting(message) from error
+    try:
+        table = _parse_toml(text)
+    except ValueError as error:
+        message = f"{path}: not valid TOML: {error}"
+        raise InvalidSetting(message) from error
+    for name in table:
+        if name not in ENVIRONMENT:
+            message = f"{path}: {name!r} is not a setting (known: {', '.join(ENVIRONMENT)})"
+            raise InvalidSetting(message)
+        if ENVIRONMENT[name].secret:
+            message = f"{path}: {name!r} is a credential; set {ENVIRONMENT[name].names[0]} in the environment instead"
+            raise InvalidSetting(message)
+    return {name: (value, str(path)) for name, value in table.items()}
+
+
+def _parse_toml(text: bytes) -> dict[str, Any]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text.decode())
+
+
+def _convert(name: str, value: Any, source: str) -> Any:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    try:
+        return msgspec.convert(value, _TYPES[name], strict=False)
+    except msgspec.ValidationError as error:
+        shown = "(a credential)" if ENVIRONMENT[name].secret else repr(value)
+        message = f"setting {name!r} from {source} can't be {shown}: {_allowed(name, error)} ({DESCRIPTIONS[name]})"
+        raise InvalidSetting(message) from error
+
+
+def _allowed(name: str, error: msgspec.ValidationError) -> str:
+    kind = _TYPES[name].__origin__
+    return f"one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else str(error)
+
+
+def _masked(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    return "****" if ENVIRONMENT[name].secret else str(without_userinfo(value))
+
+
+def environment() -> dict[str, str]:
+    """A copy of the whole environment: for a child process, and to know which values are secret."""
+    return dict(os.environ)
+
+
+# What predecessor B's launcher tells a job, for `trainer_hooks.trainer_sdk` alone. Nothing above knows of it.
+
+
+class BasicConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """A job's hyper-parameters: each from its own variable, else from CONFIG, else from its older variable."""
+
+    imgsz: Annotated[int, _Env("IMGSZ", "CONFIG_IMGSZ")] = 640
+    epochs: Annotated[int, _Env("EPOCHS", "CONFIG_EPOCHS")] = 100
+    batch: Annotated[int | float, _Env("BATCH_SIZE", "CONFIG_BATCH")] = 16
+    learning_rate: Annotated[float, _Env("LEARNING_RATE", "CONFIG_LR0")] = 0.01
+    optimizer: Annotated[str, _Env("OPTIMIZER", "CONFIG_OPTIMIZER")] = "auto"
+    augment: Annotated[bool, _Env("AUGMENT", "CONFIG_AUGMENT")] = True
+    device: Annotated[str, _Env("DEVICE", "CONFIG_DEVICE")] = "0"
+    workers: Annotated[int, _Env("WORKERS", "CONFIG_WORKERS")] = 8
+    patience: Annotated[int, _Env("PATIENCE", "CONFIG_PATIENCE")] = 50
+
+
+class JobConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job of predecessor B's platform is about. Build with `load`."""
+
+    task_type: Annotated[str, _Env("TASK_TYPE")] = "detection"
+    model_name: Annotated[str, _Env("MODEL_NAME")] = ""
+    framework: Annotated[str, _Env("FRAMEWORK")] = ""
+    dataset_id: Annotated[str, _Env("DATASET_ID")] = ""
+    snapshot_id: Annotated[str, _Env("SNAPSHOT_ID")] = ""
+    dataset_version_hash: Annotated[str, _Env("DATASET_VERSION_HASH")] = ""
+    basic: BasicConfig
+    advanced: dict[str, Any]
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> JobConfig:
+        """Read the job's variables; an empty one counts as unset.
+
+        Raises:
+            InvalidSetting: for a value that can't be used; CONFIG and ADVANCED_CONFIG must be JSON objects.
+        """
+        environ = os.environ if environ is None else environ
+        config = _json_object(environ, "CONFIG")
+        advanced = config.get("advanced_config")
+        if advanced is None:
+            advanced = _json_object(environ, "ADVANCED_CONFIG")
+        elif not isinstance(advanced, dict):
+            raise InvalidSetting("'advanced_config' in CONFIG is not a JSON object; correct or remove it")
+        basic = BasicConfig(**_job_values(BasicConfig, environ, config))
+        return cls(**_job_values(cls, environ, {}), basic=basic, advanced=advanced)
+
+
+_BOOLEANS = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+
+
+def _json_object(environ: Mapping[str, str], variable: str) -> dict[str, Any]:
+    text = environ.get(variable, "").strip()
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any]) if text else {}
+    except msgspec.MsgspecError as error:
+        # Not shown: configurations of jobs have carried credentials.
+        message = f"{variable} must be a JSON object: {error}; correct it, or remove it for the defaults"
+        raise InvalidSetting(message) from error
+
+
+def _job_values(struct: type[msgspec.Struct], environ: Mapping[str, str], config: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, hint in get_type_hints(struct, include_extras=True).items():
+        env = next((part for part in getattr(hint, "__metadata__", ()) if isinstance(part, _Env)), None)
+        if env is None:
+            continue
+        own, *older = env.names
+        candidates = [(environ.get(own), own), (config.get(name), f"CONFIG ({name})")]
+        candidates += [(environ.get(variable), variable) for variable in older]
+        given = next(((value, source) for value, source in candidates if value not in (None, "")), None)
+        if given is not None:
+            values[name] = _job_value(name, hint, *given)
+    return values
+
+
+def _job_value(name: str, hint: Any, value: Any, source: str) -> Any:
+    kind = hint.__origin__
+    if kind is bool and isinstance(value, (str, int)):
+        value = _BOOLEANS.get(str(value).strip().lower(), value)
+    if kind is str and isinstance(value, int):  # a device: 0
+        value = str(value)
+    try:
+        return msgspec.convert(value, kind, strict=kind in (bool, str))
+    except msgspec.ValidationError as error:
+        allowed = "true, 1, yes, on or false, 0, no, off" if kind is bool else str(error)
+        message = f"the job's {name!r} from {source} can't be {value!r}: {allowed}"
+        raise InvalidSetting(message) from error
+
+
+AUTOLOG = "TRAINER_HOOKS_AUTOLOG"
+
+
+def autolog_frameworks(environ: Mapping[str, str] | None = None) -> list[str]:
+    """The frameworks that `trainer-hooks run` attaches to, as TRAINER_HOOKS_AUTOLOG lists them; empty: all known."""
+    listed = (os.environ if environ is None else environ).get(AUTOLOG, "")
+    return [name.strip() for name in listed.split(",") if name.strip()]

@@ -1,0 +1,167 @@
+"""The border with the host: no exception of ours gets out, and no other file decides that.
+
+`guard` is for our own work inside the host's functions; `Patch` replaces a host function by one that calls the original
+exactly once and is otherwise transparent: its arguments, its result and its exception object go through untouched.
+KeyboardInterrupt and SystemExit are the user's, even when they strike inside our code: they pass.
+
+What was caught is logged once per place and kind, and counted in `caught`, so that tests can be red where production
+is silent.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+_log = logging.getLogger("trainer_hooks")
+_ABSENT = object()
+_T = TypeVar("_T")
+
+caught: Counter[str] = Counter()
+"""Errors of ours that the host was kept from, by place and kind."""
+
+
+class guard:  # noqa: N801 - reads as a statement: `with guard("saving a checkpoint"):`
+    """Nothing of ours gets out of this block: `with guard("saving a checkpoint"):`."""
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        _report(self._doing, error)
+        return True
+
+
+def attempt(doing: str, function: Callable[..., _T], *arguments: Any) -> _T | None:
+    """The function's result, or None if it fails; for reading what a host may or may not have."""
+    with guard(doing):
+        return function(*arguments)
+    return None
+
+
+def ask(question: Callable[[], _T]) -> _T | Exception:
+    """The answer of a foreign object, or the exception it raised, where that is an answer, too: nothing is reported."""
+    try:
+        return question()
+    except Exception as error:
+        return error
+
+
+def harmless(function: Callable[..., _T]) -> Callable[..., _T | None]:
+    """Decorator: an error in the function is reported and the caller gets None."""
+
+    @functools.wraps(function)
+    def guarded(*arguments: Any, **options: Any) -> _T | None:
+        with guard(function.__qualname__):
+            return function(*arguments, **options)
+        return None
+
+    return guarded
+
+
+class Observer:
+    """What `observed` tells about each call of a host function; override what is of interest."""
+
+    def before(self, *arguments: Any, **options: Any) -> None:
+        """The host function is about to be called."""
+
+    def returned(self, *arguments: Any, **options: Any) -> None:
+        """The host function has returned."""
+
+    def raised(self, error: BaseException, *arguments: Any, **options: Any) -> None:
+        """The host function has raised; the error goes on to its caller in any case."""
+
+
+class Patch:
+    """A host's function, replaced by what `wrap` makes of it: `observed(…)` or `followed(…)`."""
+
+    def __init__(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        self._owner = owner
+        self._name = name
+        # As found in the owner itself: restoring an inherited one by assignment would leave a copy behind.
+        self._found = vars(owner).get(name, _ABSENT)
+        self._wrapper = wrap(getattr(owner, name))
+        setattr(owner, name, self._wrapper)
+
+    def undo(self) -> None:
+        """Put the original object back, unless somebody has replaced the function again since."""
+        if vars(self._owner).get(self._name) is not self._wrapper:
+            _log.warning("%s.%s was wrapped again by others: left as it is", self._owner.__name__, self._name)
+        elif self._found is _ABSENT:
+            delattr(self._owner, self._name)
+        else:
+            setattr(self._owner, self._name, self._found)
+
+
+def observed(observer: Observer) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Wrap so that the observer is told before and after each call."""
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        where = original.__qualname__
+
+        @functools.wraps(original)
+        def wrapper(*arguments: Any, **options: Any) -> Any:
+            with guard(where):
+                observer.before(*arguments, **options)
+            try:
+                result = original(*arguments, **options)
+            except BaseException as error:
+                with guard(where):
+                    observer.raised(error, *arguments, **options)
+                raise
+            with guard(where):
+                observer.returned(*arguments, **options)
+            return result
+
+        return wrapper
+
+    return wrap
+
+
+def followed(handlers: Mapping[str, Callable[[Any], None]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Wrap a host's method that announces events by name, `run_callbacks(self, "on_train_end")`.
+
+    After each announcement the handler of that name, if there is one, is called with the host's object; also when a
+    callback of the user's has raised. Other announcements, such as those of every batch, cost one look-up.
+    """
+
+    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def wrapper(host: Any, event: str, *arguments: Any, **options: Any) -> Any:
+            try:
+                return original(host, event, *arguments, **options)
+            finally:
+                handler = handlers.get(event)
+                if handler is not None:
+                    with guard(event):
+                        handler(host)
+
+        return wrapper
+
+    return wrap
+
+
+# Re-entrant: a signal handler may report while this very thread is reporting.
+_lock = threading.RLock()
+
+
+def _report(doing: str, error: Exception) -> None:
+    place = f"{doing}: {type(error).__qualname__}"
+    with _lock:
+        caught[place] += 1
+        first = caught[place] == 1
+    if first:
+        # A logging handler of the host's may raise, too.
+        ask(lambda: _log.warning("an error while %s; the training goes on (said once)", doing, exc_info=error))

@@ -1,0 +1,58 @@
+"""Private copies of checkpoints: hosts rewrite their files in place, so that an upload by path would be torn."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from trainer_hooks.files import copy_file
+
+_SUBDIRECTORY = "staged"
+_LONGEST_NAME = 100
+
+
+class Stager:
+    """Makes the private copies of one process's checkpoints, in the run directory."""
+
+    def __init__(self, run_directory: Path, *, keep_all: bool) -> None:
+        """`keep_all`: a courier removes what is no longer wanted; without one, only the newest `last` is kept."""
+        self._directory = run_directory
+        self._keep_all = keep_all
+        # Not the pid: in a container each attempt has the same, and the earlier one's copies may yet be undelivered.
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+        self._last_only: Path | None = None
+
+    def stage(self, source: Path, names: Sequence[str]) -> tuple[str, int]:
+        """Copy the file; returns the copy's path relative to the run directory, and its size in bytes.
+
+        Raises:
+            OSError: if the file is gone, was rewritten meanwhile, or the disk is full; no partial copy is left.
+        """
+        folder = self._directory / _SUBDIRECTORY
+        folder.mkdir(exist_ok=True)
+        name = quote("+".join(names), safe="+", errors="backslashreplace")[:_LONGEST_NAME]
+        copy = folder / f"{self._prefix}-{next(self._numbers):06d}-{name}{source.suffix}"
+        before = source.stat()
+        try:
+            size = copy_file(source, copy)
+            after = source.stat()
+        except BaseException:  # Ctrl-C, too
+            copy.unlink(missing_ok=True)
+            raise
+        if (before.st_size, before.st_mtime_ns, size) != (after.st_size, after.st_mtime_ns, after.st_size):
+            copy.unlink()
+            message = f"{source} was rewritten while it was copied"
+            raise OSError(message)
+        self._replace_last(copy, names)
+        return str(copy.relative_to(self._directory)), size
+
+    def _replace_last(self, copy: Path, names: Sequence[str]) -> None:
+        if self._keep_all or "last" not in names:
+            return
+        if self._last_only is not None:
+            self._last_only.unlink(missing_ok=True)
+        self._last_only = copy if list(names) == ["last"] else None
