@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measuring import Row, end_quietly, main, open_quiet_run, percentile, rotated, timed_calls, with_range
+from measuring import Row, directory_of, end_quietly, main, open_quiet_run, percentile, rotated, timed_calls, with_range
 
 from trainer_hooks.events import MetricsLogged
-from trainer_hooks.journal import read_records
 from trainer_hooks.run import Run
 
 SPACING = 0.005
@@ -56,8 +55,7 @@ def cases(run: Run, bare: Path, scalars: int) -> dict[str, Callable[[int], objec
     """What is compared; each call writes one line of the same length."""
     metrics: dict[str, Any] = {f"train/metric_{number}": random.random() for number in range(scalars)}
     run.log_metrics(metrics, iteration=1)
-    assert run.directory is not None
-    line = _lines(run.directory)[-1]
+    line = _lines(directory_of(run))[-1]
     file = os.open(bare, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
     def dump_and_write(number: int) -> None:
@@ -93,14 +91,13 @@ def rows(loop: Loop, scalars: int, taken: Rounds) -> Iterator[Row]:
         ours = name in {"emit", "log_metrics"} and bool(loop.budget)
         yield Row(
             f"{name}, {loop.name}, {scalars} scalars",
-            f"p50 {with_range(middle[name], 'µs', 1e-3)}, p99 {with_range(high, 'µs', 1e-3)}, {ratio:.1f} × bare write",
+            f"p50 {with_range(middle[name], 'µs', 1e-3)}, p99 {with_range(high, 'µs', 1e-3)}, {ratio:.1f} x bare write",
             loop.budget if ours else "",
             kept if ours else None,
         )
 
 
 def _lines(run_directory: Path) -> list[bytes]:
-    assert list(read_records(run_directory))
     (segment,) = (run_directory / "journal").iterdir()
     return segment.read_bytes().splitlines(keepends=True)
 

@@ -24,16 +24,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from trainer_hooks.delivery import load_courier
 from trainer_hooks.process import is_alive
 from trainer_hooks.run import Run, open_run
 from trainer_hooks.settings import ENVIRONMENT, Settings
 
+ROOT = Path(__file__).resolve().parents[1]
 _T = TypeVar("_T")
 _SETTINGS = {variable for env in ENVIRONMENT.values() for variable in env.names}
+# An installed package has its byte code cached: compiling it anew would be measured instead of importing it.
+_NO_CACHES = {"PYTHONDONTWRITEBYTECODE"}
+_CACHES = Path(tempfile.gettempdir()) / f"trainer_hooks_benchmarks-{os.getuid()}"
 _PAUSE = 0.002
 _never = threading.Event()
 
@@ -110,9 +113,9 @@ def rotated(cases: Mapping[str, _T], by: int) -> list[tuple[str, _T]]:
 
 def clean_environment(**variables: str) -> dict[str, str]:
     """This process's environment without any setting of trainer_hooks, and with these variables."""
-    inherited = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
+    inherited = {name: value for name, value in os.environ.items() if name not in _SETTINGS | _NO_CACHES}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**inherited, "PYTHONPATH": path, "YOLO_OFFLINE": "1", **variables}
+    return {**inherited, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(_CACHES), "YOLO_OFFLINE": "1", **variables}
 
 
 def open_quiet_run(folder: Path, **settings: str) -> Run:
@@ -157,10 +160,24 @@ def platform_server(*, batch: bool) -> Iterator[str]:
     command = [sys.executable, str(Path(__file__).with_name("platform_process.py")), *(["--batch"] if batch else [])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         try:
-            assert server.stdout is not None
-            yield server.stdout.readline().strip()
+            yield _first_line(server)
         finally:
             server.terminate()
+
+
+def directory_of(run: Run) -> Path:
+    """The run's directory.
+
+    Raises:
+        RuntimeError: if it is not recorded.
+    """
+    if run.directory is None:
+        raise RuntimeError("the run is not recorded: there is nothing to measure")
+    return run.directory
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    return process.stdout.readline().strip() if process.stdout else ""
 
 
 def _number(value: float) -> str:

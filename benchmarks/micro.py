@@ -13,7 +13,7 @@ from typing import Any
 from measuring import ROOT
 
 from tools.synthetic import make_dataset
-from trainer_hooks.autolog import Autolog, autolog
+from trainer_hooks.autologging import Autolog, autolog
 
 _OPTIONS = {
     "imgsz": 64,

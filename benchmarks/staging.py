@@ -15,7 +15,7 @@ from trainer_hooks.staging import Stager
 
 SIZES = {5: 25, 50: 11, 500: 5}
 """How many rounds for files of so many MB."""
-BUDGET = "≤ 1.2 × one kernel copy"
+BUDGET = "≤ 1.2 x one kernel copy"
 _FICLONE = 0x40049409
 
 
@@ -29,7 +29,7 @@ def measure(folder: Path) -> Iterator[Row]:
         taken = _measured(folder, source, rounds)
         ratio = statistics.median(a / b for a, b in zip(taken["stage"], taken["kernel copy"], strict=True))
         text = f"{with_range(taken['stage'], 'ms', 1e3)}; kernel copy {with_range(taken['kernel copy'], 'ms', 1e3)}"
-        yield Row(f"staging {size} MB", f"{ratio:.2f} ×: {text}", BUDGET, ratio <= 1.2)
+        yield Row(f"staging {size} MB", f"{ratio:.2f} x: {text}", BUDGET, ratio <= 1.2)
 
 
 def _measured(folder: Path, source: Path, rounds: int) -> dict[str, list[float]]:

@@ -46,6 +46,7 @@ Case = Callable[[], object]
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--endpoint", help="an S3 server; without it rclone is started")
     parser.add_argument("--bucket", default="bucket", help="a bucket there, that may be written to")
@@ -83,6 +84,8 @@ class Benchmark:
         self.target = folder / "target"
 
     def uploads(self) -> dict[str, Case]:
+        """One large file, as checkpoints are put."""
+
         def upload(config: TransferConfig) -> None:
             self._client.upload_file(str(self.large), self._bucket, "large-boto3", Config=config)
 
@@ -90,6 +93,8 @@ class Benchmark:
         return {OURS: ours, **{name: partial(upload, config) for name, config in TUNED.items()}}
 
     def downloads(self) -> dict[str, Case]:
+        """That object again."""
+
         def download(config: TransferConfig) -> None:
             self._client.download_file(self._bucket, "large", str(self.target), Config=config)
 
@@ -97,6 +102,7 @@ class Benchmark:
         return {OURS: ours, **{name: partial(download, config) for name, config in TUNED.items()}}
 
     def small(self, count: int) -> Mapping[str, dict[str, Case]]:
+        """Many small objects, as of a dataset, in threads of the caller's."""
         sources = [self._folder / f"small{number}" for number in range(count)]
         for source in sources:
             source.write_bytes(os.urandom(SMALL_SIZE))
@@ -149,6 +155,7 @@ def measured(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
 
 
 def show(title: str, seconds: dict[str, list[float]], amount: float) -> None:
+    """Print the rates of `amount` per case, fastest first."""
     medians = {name: statistics.median(times) for name, times in seconds.items()}
     print(title)
     for name, median in sorted(medians.items(), key=lambda item: item[1]):
@@ -174,8 +181,8 @@ def _in_eight_threads(work: Callable[[Path], Any], sources: list[Path]) -> None:
 def _given(endpoint: str | None) -> S3Server | None:
     if endpoint is None:
         return None
-    keys = (os.environ[f"INTERNAL_STORAGE_{name}_KEY"] for name in ("ACCESS", "SECRET"))
-    return S3Server(endpoint, *keys, checks_credentials=True)
+    access_key, secret_key = (os.environ[f"INTERNAL_STORAGE_{name}_KEY"] for name in ("ACCESS", "SECRET"))
+    return S3Server(endpoint, access_key, secret_key, checks_credentials=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -165,26 +167,53 @@ def test_a_second_training_of_one_process_is_a_run_of_its_own_unless_it_resumes(
     assert events(first.directory, RunLost) == []
 
 
-@pytest.mark.parametrize("earlier", ["nothing", "a lost attempt"])
-def test_processes_that_claim_one_name_at_the_same_instant_share_nothing(tmp_path, trainings, earlier):
-    if earlier == "a lost attempt":
-        training = trainings()
-        claimed_by(training)
-        training.kill()
-        training.wait()
-    racers = [trainings() for _ in range(4)]
-    for racer in racers:
-        let_go(racer)
-    answers = [racer.stdout.readline().split() for racer in racers]
-    attempt = "1" if earlier == "nothing" else "2"
-    assert sorted(run for run, *_ in answers) == ["job", "job-2", "job-3", "job-4"]
-    assert {run: number for run, number, *_ in answers}["job"] == attempt
-    assert [job for _, _, job, _ in answers if job != "None"] == ["job"]
-    for run, *_ in answers:
-        starts = [at for at, _ in events(tmp_path / run, RunStarted)]
-        assert len(starts) == len(set(starts))
-    lost = events(tmp_path / "job", RunLost)
-    assert len(lost) == (0 if earlier == "nothing" else 1)
+RACER = """
+import json, sys, time
+from pathlib import Path
+from trainer_hooks.attempts import claim
+from trainer_hooks.settings import Settings
+root, rounds = Path(sys.argv[1]), int(sys.argv[2])
+print("ready", flush=True)
+start = float(sys.stdin.readline())
+claims = []
+for number in range(rounds):
+    settings = Settings.load(environ={}, job_id=f"job {number}")
+    while time.time() < start + number * 0.03:
+        pass  # all at the same instant
+    claims.append(claim(root, settings))
+print(json.dumps([[c.run, c.attempt, c.settings.job_id] for c in claims]), flush=True)
+sys.stdin.readline()
+"""
+
+
+def race(root: Path, racers: int, rounds: int) -> list[list[tuple[str, int, str | None]]]:
+    """What each of the racers claimed in each round, all of them alive to the end; then they die without a word."""
+    command = [sys.executable, "-c", RACER, str(root), str(rounds)]
+    cwd = Path(__file__).parent.parent
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, cwd=cwd, **pipes) for _ in range(racers)]
+    try:
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * racers
+        start = time.time() + 0.1
+        for process in processes:
+            process.stdin.write(f"{start}\n")
+            process.stdin.flush()
+        return [[tuple(claimed) for claimed in json.loads(process.stdout.readline())] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate(timeout=30)
+
+
+def test_processes_that_claim_one_name_at_the_same_instant_share_nothing(tmp_path):
+    rounds = 40
+    for attempt in (1, 2):
+        for number, claims in enumerate(zip(*race(tmp_path, 3, rounds), strict=True)):
+            job = f"job {number}"
+            assert sorted(run for run, *_ in claims) == [job, f"{job}-2", f"{job}-3"]
+            assert [(run, at) for run, at, own in claims if own == job] == [(job, attempt)]
+            lost = [at for at, _ in events(tmp_path / safe_name(job), RunLost)]
+            assert lost == list(range(1, attempt)), "each lost attempt is said to be lost once"
 
 
 @pytest.mark.parametrize(
@@ -238,6 +267,16 @@ def test_long_names_that_differ_only_at_their_end_are_different_runs(tmp_path):
     assert [(c.run, c.attempt) for c in claims] == [(name, 1) for name in names]
     beside = claim(tmp_path, given_settings(run_id=names[0]))
     assert beside.run == f"{names[0]}-2"
+
+
+def test_a_claim_goes_on_where_another_process_is_stuck_in_its_own(tmp_path):
+    claim(tmp_path, given_settings(**JOB))
+    holding = "import fcntl, sys; file = open(sys.argv[1], 'ab'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holding, tmp_path / "job" / "claim.lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stuck:
+        stuck.stdout.readline()
+        assert claim(tmp_path, given_settings(**JOB)).run == "job-2"
+        stuck.kill()
 
 
 @pytest.mark.parametrize("obstacle", ["a file", "a file above", "proc"])

@@ -160,8 +160,9 @@ def test_a_lock_keeps_another_process_out_until_its_holder_is_gone(tmp_path):
 
         waiting = threading.Thread(target=enter)
         waiting.start()
-        with locked(path, 0.2):  # does not wait for ever, and goes on without
-            assert not entered.is_set()
+        with pytest.raises(TimeoutError, match=r"another process holds .*/lock"), locked(path, 0.2):
+            pass
+        assert not entered.is_set()
         holder.kill()
         assert entered.wait(30)
         waiting.join()

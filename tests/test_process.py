@@ -97,8 +97,9 @@ def test_a_name_with_blanks_and_parentheses_confuses_nobody(tmp_path):
     program = tmp_path / ") Z (a b) 1 2"
     program.symlink_to("/bin/sleep")
     with subprocess.Popen([program, "60"]) as process:
-        wait_until(lambda: ") Z (" in Path(f"/proc/{process.pid}/stat").read_text())
-        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-        identity = changed(this_process(), pid=process.pid, started=fields[19])
-        assert is_alive(identity) is True
-        process.kill()
+        try:
+            wait_until(lambda: ") Z (" in Path(f"/proc/{process.pid}/stat").read_text())
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            assert is_alive(changed(this_process(), pid=process.pid, started=fields[19])) is True
+        finally:
+            process.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,12 @@ def test_every_public_name_is_what_it_says():
     assert all(hasattr(trainer_hooks, name) for name in trainer_hooks.__all__)
 
 
+def test_no_module_hides_a_public_name():
+    """Importing a module sets its name in the package, over a function of the same name."""
+    modules = {module.name for module in pkgutil.iter_modules(trainer_hooks.__path__)}
+    assert not modules & set(trainer_hooks.__all__)
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'trainer_hooks' has no attribute 'autologg'"):
         _ = trainer_hooks.autologg
@@ -71,7 +78,7 @@ def test_star_import_gives_the_public_names():
     assert loaded_by("from trainer_hooks import *; assert callable(autolog) and callable(start_run)")
 
 
-@pytest.mark.parametrize("first", ["import trainer_hooks.autolog", "from trainer_hooks import Autolog"])
+@pytest.mark.parametrize("first", ["import trainer_hooks.autologging", "from trainer_hooks import Autolog"])
 def test_the_function_autolog_is_not_hidden_by_the_module_that_holds_it(first):
     assert loaded_by(f"{first}\nimport trainer_hooks\nassert callable(trainer_hooks.autolog), trainer_hooks.autolog")
 

@@ -29,10 +29,10 @@ SECRET_NAMES = [
 LOOKALIKES = [
     "use_cls_token", "cls_token", "num_tokens", "max_tokens", "tokens", "pad_token", "eos_token_id", "tokenizer",
     "tokenizer_name", "keypoints", "keypoint_loss", "key", "keys", "keyboard", "primary_key", "sort_key",
-    "num_key_value", "monkey", "author", "authors", "authority", "hotkey", "turkey", "donkey_class", "key_frames", "passes", "n_passes",
-    "bypass", "compass", "secretary", "secretion", "cookies_class", "cache_key", "loss_key", "metric_key", "access",
-    "account", "api", "session", "TRAINER_HOOKS_TOKEN_FILE", "AWS_SHARED_CREDENTIALS_FILE", "SSH_AUTH_SOCK", "OLDPWD",
-    "password_file", "secret_path", "lr0", "epochs", "", "123", "_", "ключ",
+    "num_key_value", "monkey", "author", "authors", "authority", "hotkey", "turkey", "donkey_class", "key_frames",
+    "passes", "n_passes", "bypass", "compass", "secretary", "secretion", "cookies_class", "cache_key", "loss_key",
+    "metric_key", "access", "account", "api", "session", "TRAINER_HOOKS_TOKEN_FILE", "AWS_SHARED_CREDENTIALS_FILE",
+    "SSH_AUTH_SOCK", "OLDPWD", "password_file", "secret_path", "lr0", "epochs", "", "123", "_", "ключ",
 ]  # fmt: skip
 
 
@@ -316,8 +316,8 @@ def test_a_known_secret_never_comes_through(before, after):
 
 HOSTILE_PIECES = [
     "a", " ", "=", ":", "://", "://a:", "@", "authorization", "authorization ", "bearer ", "Bearer", "token=", "token",
-    "password", "password: ", "sk-", "sk", "-", "_", "ghp_", "AKIA", "hf_", "a-", "a.", "x=", "'", '"', "&sig=", "?sig=",
-    "a_password_", "key\n", "\\", "A1", "secret-secret ",
+    "password", "password: ", "sk-", "sk", "-", "_", "ghp_", "AKIA", "hf_", "a-", "a.", "x=", "'", '"', "&sig=",
+    "?sig=", "a_password_", "key\n", "\\", "A1", "secret-secret ",
 ]  # fmt: skip
 
 

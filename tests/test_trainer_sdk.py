@@ -135,9 +135,9 @@ class TestSettingUp:
         of_the_dataset = ["dataset_id", "snapshot_id", "dataset_version_hash"]
         names = ["task_type", "model_name", "framework", "callback_url", *of_the_dataset]
         for name in names:
-            monkeypatch.setenv(name.upper(), f"its-{name}")
+            monkeypatch.setenv(name.upper(), f"http://its/{name}")
         sdk = TrainerSDK()
-        assert [getattr(sdk, name) for name in names] == [f"its-{name}" for name in names]
+        assert [getattr(sdk, name) for name in names] == [f"http://its/{name}" for name in names]
         assert sdk.job_id == "7"
 
     def test_nothing_heavy_is_imported_and_no_address_is_opened_for_s3(self, tmp_path: Path) -> None:

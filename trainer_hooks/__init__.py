@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trainer_hooks.autolog import Autolog, autolog
+    from trainer_hooks.autologging import Autolog, autolog
     from trainer_hooks.errors import ErrorType, TrainerHooksError
     from trainer_hooks.run import Run, current_run, start_run
 
@@ -20,8 +20,8 @@ __version__ = "0.1.0.dev0"
 __all__ = ["Autolog", "ErrorType", "Run", "TrainerHooksError", "__version__", "autolog", "current_run", "start_run"]
 
 _HOMES = {
-    "Autolog": "autolog",
-    "autolog": "autolog",
+    "Autolog": "autologging",
+    "autolog": "autologging",
     "ErrorType": "errors",
     "TrainerHooksError": "errors",
     "Run": "run",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import time
@@ -55,12 +56,25 @@ def claim(root: Path, settings: Settings, resumed: str | None = None) -> Claim:
         directory = root / safe_name(run)
         own = settings if number == 1 else msgspec.structs.replace(settings, job_id=None, callback_url=None)
         directory.mkdir(parents=True, exist_ok=True)
-        with locked(directory / _LOCK_FILE, _CLAIM_WITHIN):
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(TimeoutError):  # who holds it so long is stuck: `_is_first` has to do then
+                held.enter_context(locked(directory / _LOCK_FILE, _CLAIM_WITHIN))
             claimed = _claim_directory(directory, run, own, resuming=resumed is not None)
         if claimed is not None:
             return claimed
     message = f"there are too many runs named {wanted!r} in {root}"
     raise OSError(message)
+
+
+def join(directory: Path, attempt: int, writer: str, settings: Settings) -> Claim:
+    """A segment of its own in another process's attempt, for a process that works for that one.
+
+    Raises:
+        OSError: if the segment can't be written.
+    """
+    header = next(header for header in read_headers(directory).values() if header.attempt == attempt)
+    journal = Journal(directory, run=header.run, attempt=attempt, writer=writer, job=header.job)
+    return Claim(directory, header.run, attempt, journal, settings)
 
 
 def find_run_by_output(root: Path, output_dir: str) -> str | None:
@@ -134,7 +148,7 @@ def _close_lost(directory: Path, owner: SegmentOpened, records: list[Record]) ->
 def _is_first(directory: Path, attempt: int, journal: Journal) -> bool:
     """Whether no other process has claimed the same attempt a moment earlier: the lower segment has it.
 
-    Matters where the file system has no locks.
+    Matters where no lock could be had.
     """
     (mine,) = journal.position
     same = (number for number, header in read_headers(directory).items() if header.attempt == attempt)

@@ -167,6 +167,17 @@ class SignalReceived(Event, frozen=True):
     signal: str
 
 
+class RankFailed(Event, frozen=True):
+    """One rank of a distributed job ended by an error; the job's end is told by the process that launched it."""
+
+    rank: int
+    error: ErrorKind
+    message: str
+    exception: str | None = None
+    traceback: str | None = None
+    epoch: int | None = None
+
+
 class RecordsDropped(Event, frozen=True):
     """Events that were never written, counted: the disk was full for longer than memory could bridge."""
 
@@ -241,6 +252,7 @@ AnyEvent: TypeAlias = (
     | CheckpointStored
     | Logged
     | SignalReceived
+    | RankFailed
     | RecordsDropped
     | InferenceCompleted
     | ExportCompleted
@@ -251,7 +263,7 @@ AnyEvent: TypeAlias = (
 )
 
 TERMINAL = (RunCompleted, RunFailed, RunInterrupted, RunLost)
-LIFECYCLE = (RunStarted, CheckpointStored, InferenceCompleted, ExportCompleted, SignalReceived, *TERMINAL)
+LIFECYCLE = (RunStarted, CheckpointStored, InferenceCompleted, ExportCompleted, SignalReceived, RankFailed, *TERMINAL)
 
 
 class Record(msgspec.Struct, frozen=True):

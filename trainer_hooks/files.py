@@ -54,10 +54,18 @@ def copy_file(source: Path, target: Path) -> int:
 
 @contextlib.contextmanager
 def locked(path: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock on that file; after `timeout` seconds, or where the file system has no locks, go on without."""
+    """Hold the lock on that file, which is made if need be; where the file system has no locks, go on without.
+
+    Raises:
+        TimeoutError: if another process has held it for `timeout` seconds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         deadline = time.monotonic() + timeout
-        while not _try_lock(file.fileno()) and time.monotonic() < deadline:
+        while not _try_lock(file.fileno()):
+            if time.monotonic() >= deadline:
+                message = f"another process holds {path}"
+                raise TimeoutError(message)
             time.sleep(_LOCK_POLL)
         yield
 

@@ -25,7 +25,7 @@ from trainer_hooks.events import (
     SegmentOpened,
     Validated,
 )
-from trainer_hooks.journal import read_headers, read_records
+from trainer_hooks.journal import read_headers, read_records, sizes
 from trainer_hooks.process import is_alive
 
 Status: TypeAlias = Literal["opened", "running", "completed", "failed", "interrupted", "lost"]
@@ -144,6 +144,14 @@ def read_history(run_directory: Path) -> RunHistory:
             attempt.began = attempt.began or record.time
             attempt.last = max(attempt.last, record.time)
     return RunHistory(run_directory, [attempts[number] for number in sorted(attempts)])
+
+
+def stored_checkpoints(run_directory: Path) -> dict[str, CheckpointStored]:
+    """The newest stored checkpoint of each name; reads only what couriers have written."""
+    headers, ends = read_headers(run_directory), sizes(run_directory)
+    others = {number: end for number, end in ends.items() if number in headers and headers[number].writer != "courier"}
+    events = (record.event for record in read_records(run_directory, others))
+    return {event.name: event for event in events if isinstance(event, CheckpointStored)}
 
 
 def last_epoch(records: Iterable[Record], attempt: int) -> int | None:

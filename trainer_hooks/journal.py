@@ -23,6 +23,7 @@ append that succeeds; what memory could not hold, never a lifecycle event, is co
 from __future__ import annotations
 
 import errno
+import heapq
 import itertools
 import os
 import re
@@ -135,8 +136,9 @@ class Journal:
             if self._backlog or self._dropped:
                 self._catch_up()
             line = _line(next(self._numbers), body)
-            if self._backlog or not self._write(line):
-                self._keep(line, lifecycle=isinstance(event, LIFECYCLE))
+            rest = line if self._backlog else self._write(line)
+            if rest:
+                self._keep(rest, lifecycle=isinstance(event, LIFECYCLE))
             elif self._written > _ROTATE_AT:
                 self._rotate()
 
@@ -151,21 +153,24 @@ class Journal:
                 os.close(self._handle)
                 self._handle = -1
 
-    def _write(self, line: bytes) -> bool:
+    def _write(self, line: bytes) -> bytes:
+        """Write the line; returns what has still to be written: nothing, its newline, or all of it again."""
+        # A newline ends what a full disk let through of an earlier line; the reader passes over that part.
+        whole = b"\n" + line if self._torn else line
         try:
-            # A newline ends what a full disk let through of an earlier line; the reader passes over that part.
-            whole = b"\n" + line if self._torn else line
             written = os.write(self._handle, whole)
         except OSError as error:
             self._trouble = error.strerror or str(error)
-            return False
+            return line
         self._written += written
-        if written < len(whole):
-            self._torn += written
+        rest = whole[written:]
+        if rest:
             self._trouble = "the disk took only a part"
-            return False
+        if len(rest) > 1:
+            self._torn += written
+            return line
         self._torn = 0
-        return True
+        return rest
 
     def _keep(self, line: bytes, *, lifecycle: bool) -> None:
         if self._kept + len(line) <= _KEPT_IN_MEMORY or lifecycle:
@@ -177,14 +182,19 @@ class Journal:
     def _catch_up(self) -> None:
         while self._backlog:
             line = self._backlog.popleft()  # taken before it is written: a signal handler may come through here, too
-            if not self._write(line):
-                self._backlog.appendleft(line)
+            rest = self._write(line)
+            self._kept += len(rest) - len(line)
+            if rest:
+                self._backlog.appendleft(rest)
                 return
-            self._kept -= len(line)
         if self._dropped:
             event = RecordsDropped(count=self._dropped, reason=self._trouble)
-            if self._write(_line(next(self._numbers), _encode_event(event))):
-                self._dropped = 0
+            line = _line(next(self._numbers), _encode_event(event))
+            rest = self._write(line)
+            if rest != line:
+                self._dropped -= event.count
+            if rest == b"\n":
+                self._keep(rest, lifecycle=True)
 
     def _rotate(self) -> None:
         self._written = 0
@@ -226,21 +236,21 @@ class Reader:
         With `only`, nothing but records of these events is returned; the cursor passes the others all the same.
         """
         found: list[Record | Damage] = []
-        for number, path in segments(self._directory):
-            for items in self._read_segment(number, path):
-                found += [item for item in items if not only or _is_one_of(item, only)]
-                self.cursor[number] = items[-1].end
-                if len(found) >= limit:
-                    return found
+        # Up to the sizes of one moment, the elder segments measured first: what a process has written before another
+        # one's record is read before it, even if both are read while they grow.
+        grown = [(number, end) for number, end in sizes(self._directory).items() if end > self.cursor.get(number, 0)]
+        for items in heapq.merge(*(self._read_segment(number, end) for number, end in grown), key=_moment):
+            found += [item for item in items if not only or _is_one_of(item, only)]
+            self.cursor[items[-1].segment] = items[-1].end
+            if len(found) >= limit:
+                break
         return found
 
-    def _read_segment(self, number: int, path: Path) -> Iterator[list[Record | Damage]]:
+    def _read_segment(self, number: int, end: int) -> Iterator[list[Record | Damage]]:
         """What each further line of the segment holds."""
         offset = self.cursor.get(number, 0)
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size <= offset:
-                return
-            for line in _whole_lines(file.fileno(), offset):
+        with _path(self._directory, number).open("rb") as file:
+            for line in _whole_lines(file.fileno(), offset, end):
                 offset += len(line) + 1
                 yield list(_parse(line, self._header(number), number, offset))
 
@@ -248,6 +258,11 @@ class Reader:
         if number not in self._headers:
             self._headers.update(read_headers(self._directory))
         return self._headers[number]
+
+
+def _moment(items: list[Record | Damage]) -> tuple[int, float]:
+    """When the line was written: by this, segments that were written side by side are read as one."""
+    return next(((item.attempt, item.time) for item in items if isinstance(item, Record)), (0, 0.0))
 
 
 def _is_one_of(item: Record | Damage, events: tuple[type[Event], ...]) -> bool:
@@ -288,6 +303,10 @@ def read_headers(run_directory: Path) -> dict[int, SegmentOpened]:
 def sizes(run_directory: Path) -> Cursor:
     """The size of each segment in bytes: the cursor at the journal's present end."""
     return {number: path.stat().st_size for number, path in segments(run_directory)}
+
+
+def _path(run_directory: Path, number: int) -> Path:
+    return run_directory / _SUBDIRECTORY / f"{number:06d}.jsonl"
 
 
 def _create(folder: Path, number: int) -> tuple[int, int]:
@@ -345,11 +364,10 @@ def _guessed(run_directory: Path, attempt: int) -> SegmentOpened:
     )
 
 
-def _whole_lines(handle: int, offset: int) -> Iterator[bytes]:
-    """The finished lines from the offset on, without their newlines; a tail without one is left for later."""
+def _whole_lines(handle: int, position: int, end: int) -> Iterator[bytes]:
+    """The finished lines between the two offsets, without their newlines; a tail without one is left for later."""
     rest = b""
-    position = offset
-    while chunk := os.pread(handle, _CHUNK, position):
+    while chunk := os.pread(handle, min(_CHUNK, end - position), position):
         position += len(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
         yield from lines

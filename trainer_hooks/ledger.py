@@ -13,9 +13,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args, get_type_hints
 
-from trainer_hooks.delivery import DeliveryState, load_courier, load_states
+from trainer_hooks.delivery import DeliveryState, load_courier, load_state, load_states
 from trainer_hooks.destinations import Context, known_destinations
 from trainer_hooks.errors import SetupError
 from trainer_hooks.events import Event, Record, RecordsDropped
@@ -121,6 +120,23 @@ def read_ledger(run_directory: Path, destinations: Iterable[str] = ()) -> Ledger
     return Ledger(accepted, damage["lines"], damage["bytes"], dropped, [tally.account() for tally in tallies])
 
 
+def read_pending(run_directory: Path) -> dict[str, tuple[int, str | None]]:
+    """How many records each destination of the present courier still has to take, and what its trouble is.
+
+    Reads only what lies behind each destination's cursor.
+    """
+    courier = load_courier(run_directory)
+    pending: dict[str, tuple[int, str | None]] = {}
+    for name in courier.destinations if courier else ():
+        state, handles = load_state(run_directory, name), _handled_by(name)
+        reader, count = Reader(run_directory, state.cursor), 0
+        while handles and (found := reader.read(only=handles)):
+            count += len(found)
+        if count:
+            pending[name] = (count, state.trouble)
+    return pending
+
+
 def configured_destinations(run_directory: Path, run: str, settings: Settings) -> list[str]:
     """The destinations that the settings name; also those that can't be opened here, which have to be mended first."""
     context = Context(
@@ -133,9 +149,9 @@ def configured_destinations(run_directory: Path, run: str, settings: Settings) -
         stopping=lambda: False,
     )
     names = []
-    for name, opening in known_destinations().items():
+    for name, module in known_destinations().items():
         try:
-            destination = opening(context)
+            destination = module.open_destination(context)
         except SetupError:
             names.append(name)
             continue
@@ -146,11 +162,9 @@ def configured_destinations(run_directory: Path, run: str, settings: Settings) -
 
 
 def _handled_by(destination: str) -> tuple[type[Event], ...] | None:
-    """The events that it is for: what its opening function says to return tells, without opening it."""
-    opening = known_destinations().get(destination)
-    returned = get_type_hints(opening).get("return") if opening else None
-    handles = (getattr(kind, "handles", None) for kind in (returned, *get_args(returned)))
-    return next((found for found in handles if found), None)
+    """The events that it is for; None for a destination that isn't installed here."""
+    module = known_destinations().get(destination)
+    return module.HANDLES if module else None
 
 
 def _torn_tails(run_directory: Path, reader: Reader) -> Counter[str]:

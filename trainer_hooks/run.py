@@ -13,52 +13,46 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any
 
-from trainer_hooks.attempts import Claim, claim
+import msgspec
+
+from trainer_hooks.attempts import Claim, claim, join, load_addresses
 from trainer_hooks.courier.start import Delivery, start_delivery
 from trainer_hooks.endings import endings
 from trainer_hooks.errors import classify
 from trainer_hooks.events import (
     TERMINAL,
     AnyEvent,
-    CheckpointSaved,
     EpochEnded,
     ErrorKind,
-    ExportCompleted,
-    InferenceCompleted,
-    Level,
-    Logged,
-    MetricsLogged,
-    MetricsSkipped,
     Operation,
-    ProgressMade,
+    RankFailed,
     RunCompleted,
     RunFailed,
     RunInterrupted,
-    RunStarted,
     SignalReceived,
-    Validated,
 )
 from trainer_hooks.history import RunState
+from trainer_hooks.journal import read_records
 from trainer_hooks.logs import LogForwarder
-from trainer_hooks.metrics import read_metrics
 from trainer_hooks.redact import Redactor, known_secrets
+from trainer_hooks.reporter import Reporter
 from trainer_hooks.settings import Settings, environment, main_process_rank
-from trainer_hooks.shield import guard, harmless
+from trainer_hooks.shield import guard
 from trainer_hooks.staging import Stager
-from trainer_hooks.summary import pending_line, print_summary
+from trainer_hooks.storage import check_storage
+from trainer_hooks.summary import print_delivery, print_summary
 
 _log = logging.getLogger("trainer_hooks")
 # Kubernetes gives 30 s between SIGTERM and SIGKILL; the host needs some of them for itself.
 _GRACE_ON_SIGTERM = 20.0
-_LEVELS: frozenset[str] = frozenset(get_args(Level))
 
 
-class Run:
+class Run(Reporter):
     """One attempt at one run. Open it with `start_run` or let an integration do it; end it once.
 
     As a context manager it ends by itself: completed, or failed or interrupted by what leaves the block.
@@ -67,21 +61,22 @@ class Run:
 
     def __init__(self, claimed: Claim | None, settings: Settings) -> None:
         self.settings = claimed.settings if claimed else settings
-        self.state = RunState()
+        redactor = Redactor(known_secrets(environment()))
+        super().__init__(redactor, _stager(claimed) if claimed else None)
         self._claim = claimed
-        self._redactor = Redactor(known_secrets(environment()))
         self._ending = threading.Lock()
         self._ended = False
-        self._skipped: set[str] = set()
+        self._handed_over = False
         self._signal: str | None = None
-        self._began = self._epoch_began = time.monotonic()
-        self._delivery: Delivery | None = None
+        self._began = time.monotonic()
         self._logs = LogForwarder(self.log, settings.log_level) if claimed and settings.log_level != "OFF" else None
-        if claimed:
-            self._stager = Stager(claimed.directory, keep_all=self._has_courier)
-            self._delivery = start_delivery(claimed.directory, claimed.attempt, self.settings)
-            endings.watch(self)
-            self.forward_logs("")
+        self._delivery = self._begin(claimed) if claimed else None
+
+    def _begin(self, claimed: Claim) -> Delivery | None:
+        delivery = start_delivery(claimed.directory, claimed.attempt, self.settings)
+        endings.watch(self)
+        self.forward_logs("")
+        return delivery
 
     @property
     def id(self) -> str | None:
@@ -104,8 +99,9 @@ class Run:
         return self._ended
 
     @property
-    def _has_courier(self) -> bool:
-        return self.settings.delivery != "none" and self.settings.mode == "online"
+    def is_heard(self) -> bool:
+        """Whether what is told now goes anywhere: not in a silent run, and not after the end."""
+        return self._claim is not None and not self._ended
 
     def emit(self, event: AnyEvent) -> None:
         """Accept an event: when this returns, no death of the process can lose it. After the end, none is accepted."""
@@ -119,141 +115,31 @@ class Run:
                     self._ended = True
             self.state.apply(event)
             self._claim.journal.append(event)
+            if isinstance(event, EpochEnded) and self._delivery:
+                self._delivery.ensure()
 
-    @harmless
-    def started(self, **details: Any) -> None:
-        """Tell that the work begins; `details` are the fields of `RunStarted`, of any type."""
-        for name in ("params", "dataset"):
-            details[name] = self._redactor.mapping(details.get(name) or {})
-        details["class_names"] = [self._redactor.text(str(name)) for name in details.get("class_names") or ()]
-        self.emit(RunStarted(**details))
+    def hand_over(self) -> tuple[str, int] | None:
+        """From now on, another process of this job tells in this one's stead: what `join_run` needs there.
 
-    @harmless
-    def log_metrics(
-        self,
-        metrics: Mapping[str, Any],
-        *,
-        epoch: int | None = None,
-        total_epochs: int | None = None,
-        iteration: int | None = None,
-        duration: float | None = None,
-    ) -> None:
-        """Tell metrics: of a finished epoch (counted from 1), of an iteration, or of the run as a whole.
-
-        Values may be Python, numpy or torch numbers; what is no number is skipped, and named once with the reason.
-        `duration` of the epoch in seconds; without it, the time since the epoch before.
+        This process still opens and ends the run: with what the other has told, and with its failure if it failed.
+        None for a silent run.
         """
-        numbers = self._numbers(metrics)
-        if epoch is None:
-            self.emit(MetricsLogged(metrics=numbers, iteration=iteration))
-            return
-        total = total_epochs or self.state.total_epochs
-        took = duration if duration is not None else time.monotonic() - self._epoch_began
-        self._epoch_began = time.monotonic()
-        left = max(0, total - epoch) * took if total else None
-        self.emit(EpochEnded(epoch=epoch, total_epochs=total, metrics=numbers, duration=took, time_left=left))
-        if self._delivery:
-            self._delivery.ensure()
-
-    @harmless
-    def log_validation(self, metrics: Mapping[str, Any], *, epoch: int, **details: Any) -> None:
-        """Tell a validation's result after `epoch` finished epochs; `details` are the other fields of `Validated`."""
-        details["per_class"] = {
-            self._redactor.text(str(name)): self._numbers(values)
-            for name, values in (details.get("per_class") or {}).items()
-        }
-        details["class_names"] = [self._redactor.text(str(name)) for name in details.get("class_names") or ()]
-        self.emit(Validated(epoch=epoch, metrics=self._numbers(metrics), **details))
-
-    @harmless
-    def log_checkpoint(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        names: Sequence[str] = ("last",),
-        epoch: int | None = None,
-        metrics: Mapping[str, Any] | None = None,
-        final: bool = False,
-    ) -> None:
-        """Tell that a checkpoint has been written, whole, and have it stored under these names.
-
-        Where storage is configured the file is copied before this returns: it may be rewritten or deleted right after.
-        """
-        if self._claim is None or self._ended:
-            return
-        source = Path(path).absolute()
-        staged, size = None, source.stat().st_size
-        if self.settings.storage_uri and self.settings.mode != "disabled":
-            with guard("copying a checkpoint"):
-                staged, size = self._stager.stage(source, names)
-        self.emit(
-            CheckpointSaved(
-                names=list(names),
-                path=str(source),
-                size=size,
-                epoch=epoch,
-                metrics=self._numbers(metrics or {}),
-                final=final,
-                staged=staged,
-            )
-        )
-
-    @harmless
-    def log(self, message: str, level: str = "INFO", *, source: str = "trainer", **data: Any) -> None:
-        """Tell a log record; CRITICAL and unknown levels count as ERROR."""
-        known = level.upper() if level.upper() in _LEVELS else "ERROR"
-        text = self._redactor.text(str(message))
-        self.emit(Logged(level=known, message=text, source=source, data=self._redactor.mapping(data)))  # type: ignore[arg-type]
+        if self._claim is None:
+            return None
+        self._handed_over = True
+        return str(self._claim.directory), self._claim.attempt
 
     def forward_logs(self, logger_name: str) -> None:
         """Forward this logger's records, too; the root's are forwarded from the start (see `log_level`)."""
         if self._logs:
             self._logs.listen(logger_name)
 
-    @harmless
-    def progress(self, current: float, total: float, category: str = "train") -> None:
-        """Tell that `current` of `total` units of `category` are done."""
-        self.emit(ProgressMade(current=current, total=total, category=category))
-
-    @harmless
-    def report_inference_completed(
-        self,
-        *,
-        total_images: int,
-        total_inference_time_ms: float,
-        results: Sequence[Mapping[str, Any]],
-        result_urls: Mapping[str, str] | None = None,
-    ) -> None:
-        """Tell an inference job's results; each needs an `image_path`."""
-        plain = [self._redactor.mapping(result) for result in results]
-        self.emit(
-            InferenceCompleted(
-                total_images=total_images,
-                total_time_ms=total_inference_time_ms,
-                results=plain,
-                result_urls=self._redactor.mapping(result_urls or {}),
-            )
-        )
-
-    @harmless
-    def report_export_completed(
-        self, *, export_format: str, output_s3_uri: str, file_size_bytes: int, metadata: Mapping[str, Any] | None = None
-    ) -> None:
-        """Tell that an exported model is in storage, where `output_s3_uri` says."""
-        self.emit(
-            ExportCompleted(
-                export_format=export_format,
-                uri=output_s3_uri,
-                size=file_size_bytes,
-                metadata=self._redactor.mapping(metadata or {}),
-            )
-        )
-
     def complete(
         self, metrics: Mapping[str, Any] | None = None, *, checkpoints: Mapping[str, str] | None = None
     ) -> None:
         """End the run: it has done what it should. Final metrics are those of the last epoch if none are given."""
         with guard("completing the run"):
+            self._hear_the_others()
             state = self.state
             self._end(
                 RunCompleted(
@@ -276,6 +162,10 @@ class Run:
     ) -> None:
         """End the run: it has failed. An exception is classified, and its traceback told."""
         with guard("telling the failure"):
+            cause = self._hear_the_others()
+            if cause is not None:
+                self._end(cause)
+                return
             exception = error if isinstance(error, BaseException) else None
             if exception is not None and traceback_text is None:
                 traceback_text = "".join(
@@ -357,27 +247,83 @@ class Run:
         _forget(self)
         print_summary(self._claim, self.state, at_risk=self._claim.journal.at_risk)
 
+    def _hear_the_others(self) -> RunFailed | None:
+        """Take in what others have told in this run's stead; returns the failure of the rank that failed first."""
+        if self._claim is None or not self._handed_over:
+            return None
+        self.state = RunState()
+        failures = []
+        for record in read_records(self._claim.directory):
+            if record.attempt == self.attempt:
+                self.state.apply(record.event)
+                if isinstance(record.event, RankFailed):
+                    failures.append((record.time, record.event))
+        if not failures:
+            return None
+        _, first = min(failures, key=lambda failure: failure[0])
+        return RunFailed(**msgspec.structs.asdict(first))
+
     def _leave(self, timeout: float) -> None:
         """Wait for the courier, say what is pending, and let go."""
         if self._claim is None or self._delivery is None:
             return
         try:
             self._claim.journal.close()
-            delivered = self._delivery.wait(self._claim.journal.position, max(0.0, timeout))
+            delivered = self.flush(timeout=0)
+            if not delivered:
+                self._delivery.ensure()
+                delivered = self.flush(max(0.0, timeout))
         except KeyboardInterrupt:  # the user does not want to wait
             delivered = False
-        if not delivered:
-            pending_line(self._claim)
+        print_delivery(self._claim, delivered=delivered)
         self._delivery.close()
 
-    def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        numbers, skipped = read_metrics(metrics)
-        new = {name: reason for name, reason in skipped.items() if name not in self._skipped}
-        if new:
-            self._skipped.update(new)
-            _log.warning("metrics skipped: %s", "; ".join(f"{name}: {reason}" for name, reason in new.items()))
-            self.emit(MetricsSkipped(reasons=new))
-        return numbers
+
+class JoinedRun(Run):
+    """A rank of a launch that another process of the job has begun: that one opens the run and ends it.
+
+    Rank 0 tells epochs, checkpoints and logs; of any other rank nothing is heard but its failure.
+    """
+
+    def __init__(self, directory: Path, attempt: int, settings: Settings) -> None:
+        self._place = (directory, attempt, settings)
+        self._rank = main_process_rank()
+        super().__init__(self._join() if self._rank == 0 else None, settings)
+
+    def started(self, **_: Any) -> None:
+        """The launching process has told it."""
+
+    def complete(self, *_: Any, **__: Any) -> None:
+        """The launching process will tell it."""
+        self._close()
+
+    def interrupt(self, reason: str) -> None:  # noqa: ARG002 - as `Run`'s
+        """The launching process will tell it."""
+        self._close()
+
+    def _begin(self, claimed: Claim) -> Delivery | None:  # noqa: ARG002 - as `Run`'s
+        self.forward_logs("")
+        return None
+
+    def _end(self, event: AnyEvent) -> None:
+        with guard("telling a rank's failure"):
+            if self._claim is None:
+                self._claim = self._join()
+            if isinstance(event, RunFailed):
+                told = msgspec.structs.asdict(event)
+                del told["exit_status"]
+                self.emit(RankFailed(**{**told, "rank": self._rank}))
+            self._close()
+
+    def _join(self) -> Claim:
+        directory, attempt, settings = self._place
+        return join(directory, attempt, f"rank {self._rank}", settings)
+
+    def _close(self) -> None:
+        if self._logs:
+            self._logs.stop()
+        self._ended = True
+        _forget(self)
 
 
 _open_runs: list[Run] = []
@@ -398,9 +344,21 @@ def start_run(*, params: Mapping[str, Any] | None = None, operation: Operation =
         InvalidSetting: for a setting that can't be used.
     """
     own = {name: details.pop(name) for name in list(details) if name in Settings.__struct_fields__}
-    run = open_run(Settings.load(**own))
+    run = open_run(load_settings(**own))
     run.started(operation=operation, params=params, **details)
     return run
+
+
+def load_settings(**arguments: Any) -> Settings:
+    """The settings, and what can be told at once of whether they will do.
+
+    Raises:
+        InvalidSetting, MissingPackage: with the mend in the message.
+    """
+    settings = Settings.load(**arguments)
+    if settings.storage_uri is not None and settings.mode != "disabled":
+        check_storage(settings.storage_uri)
+    return settings
 
 
 def open_run(settings: Settings, *, resumed: str | None = None) -> Run:
@@ -415,6 +373,25 @@ def open_run(settings: Settings, *, resumed: str | None = None) -> Run:
     if run.id is not None:
         _open_runs.append(run)
     return run
+
+
+def join_run(directory: str, attempt: int) -> Run:
+    """In a process that a run's own process has launched: tell in that one's stead (see `Run.hand_over`).
+
+    Where checkpoints go is known from the run's own record; credentials are the courier's business, not this process's.
+    """
+    place = Path(directory)
+    addresses: dict[str, Any] = {k: v for k, v in load_addresses(place).items() if k.startswith("storage")}
+    run = JoinedRun(place, attempt, Settings.load(**addresses))
+    _open_runs.append(run)
+    return run
+
+
+def _stager(claimed: Claim) -> Stager | None:
+    if claimed.settings.storage_uri is None:
+        return None
+    has_courier = claimed.settings.delivery != "none" and claimed.settings.mode == "online"
+    return Stager(claimed.directory, keep_all=has_courier)
 
 
 def _claim_somewhere(settings: Settings, resumed: str | None) -> Claim | None:

@@ -22,6 +22,7 @@ from trainer_hooks.errors import InvalidSetting
 
 _CONFIG_FILE = "trainer_hooks.toml"
 _USERINFO = re.compile(r"(?<=://)[^/?#]*@")
+_HTTP_ADDRESS = re.compile(r"https?://[^/\s:@]([^/\s]*[^/\s:])?(/\S*)?$", re.IGNORECASE)
 _LOCAL_WORLD = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK")
 
 
@@ -131,6 +132,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 sources[name] = source
         settings = cls(**values)
         settings.__dict__["sources"] = sources
+        settings.check_callback_url()
         return settings
 
     @cached_property
@@ -164,6 +166,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
             message = f"TRAINER_HOOKS_TOKEN_FILE names {self.token_file!r}, which can't be read: {reason}"
             raise InvalidSetting(message) from error
+
+    def check_callback_url(self) -> None:
+        """Raise InvalidSetting if the platform's address is none that HTTP can reach."""
+        if self.callback_url is not None and not _HTTP_ADDRESS.match(self.callback_url):
+            source, shown = self.sources.get("callback_url"), without_userinfo(self.callback_url)
+            message = f"callback_url ({source}) is {shown!r}; write the platform's address as https://host/api/v1"
+            raise InvalidSetting(message)
 
     def shown(self) -> dict[str, tuple[str, str]]:
         """Each setting's value and source as text that may be printed: credentials are masked."""

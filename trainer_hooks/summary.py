@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 
 from trainer_hooks.attempts import Claim
 from trainer_hooks.events import Metrics, RunCompleted, RunFailed, RunInterrupted
-from trainer_hooks.history import RunState
+from trainer_hooks.history import RunState, stored_checkpoints
+from trainer_hooks.ledger import read_pending
 
 
 def print_summary(claimed: Claim, state: RunState, *, at_risk: str | None) -> None:
@@ -15,12 +17,17 @@ def print_summary(claimed: Claim, state: RunState, *, at_risk: str | None) -> No
     _say("\n".join(_lines(claimed, state, at_risk)))
 
 
-def pending_line(claimed: Claim) -> None:
-    """At the exit: what could not be delivered in time is safe, and how to send it."""
-    root = claimed.directory.parent
+def print_delivery(claimed: Claim, *, delivered: bool) -> None:
+    """At the exit: where the checkpoints are now, and what is pending, why, and how to send it."""
+    for _, stored in sorted(stored_checkpoints(claimed.directory).items()):
+        _say(f"  stored       {stored.uri}")
+    if delivered:
+        return
+    for name, (count, trouble) in read_pending(claimed.directory).items():
+        _say(f"  pending      {count} for {name}{f': {trouble}' if trouble else ''}")
     _say(
         f"trainer_hooks: not everything is delivered yet; it is kept in {claimed.directory}. "
-        f"Send it with: trainer-hooks sync {root}"
+        f"Send it with: trainer-hooks sync {shlex.quote(str(claimed.directory.parent))}"
     )
 
 

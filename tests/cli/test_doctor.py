@@ -90,7 +90,7 @@ def test_what_answers_like_no_platform_is_a_failure(reply: Reply) -> None:
     assert "CALLBACK_URL" in check.mend
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api/v1", "not an address", "http://[broken/api"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api/v1", "http://[broken/api"])
 def test_a_platform_that_is_not_there_is_a_failure(url: str) -> None:
     check = check_platform(settings(callback_url=url))
     assert (check.status, "CALLBACK_URL" in check.mend) == ("failed", True)

@@ -215,11 +215,12 @@ def test_a_run_that_its_own_courier_delivers_is_left_to_it(own_environment: Path
 def test_a_run_that_can_not_be_set_up_does_not_hold_up_the_others(
     own_environment: Path, server: PlatformServer
 ) -> None:
-    write_run(own_environment, "a", COMPLETED, job="7", callback_url="ftp://nowhere")
+    saved = CheckpointSaved(names=["last"], path="last.pt", size=1, staged="staged/last.pt")
+    write_run(own_environment, "a", [*COMPLETED, saved], job="7", storage="ftp://nowhere")
     write_run(own_environment, "b", COMPLETED, job="7", callback_url=server.url)
     result = invoke("sync")
     assert result.exit_code == 2
-    assert "CALLBACK_URL is not an address" in result.stdout
+    assert "no storage is known for 'ftp'" in result.stdout
     assert server.posts(COMPLETION)
 
 

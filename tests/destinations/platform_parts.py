@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer_hooks.destinations import Context, Receipt
-from trainer_hooks.destinations.platform import PlatformDestination
+from trainer_hooks.destinations.platform import HANDLES, PlatformDestination
 from trainer_hooks.destinations.platform.client import Client
 from trainer_hooks.errors import RetryLater
 from trainer_hooks.events import AnyEvent, CheckpointStored, Record
@@ -66,7 +66,7 @@ class Outcome:
         self.receipts: list[Receipt] = []
         self.trouble: RetryLater | None = None
         try:
-            for receipts in destination.deliver([r for r in records if isinstance(r.event, destination.handles)]):
+            for receipts in destination.deliver([r for r in records if isinstance(r.event, HANDLES)]):
                 self.receipts += receipts
         except RetryLater as trouble:
             self.trouble = trouble

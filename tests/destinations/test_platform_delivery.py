@@ -76,7 +76,7 @@ def test_without_an_address_there_is_no_platform(run: Run) -> None:
 
 @pytest.mark.parametrize("url", ["host/api/v1", "ftp://host/api/v1", "http:///api/v1", "7"])
 def test_an_address_that_is_none_is_a_mistake_in_the_settings(run: Run, url: str) -> None:
-    with pytest.raises(InvalidSetting, match="CALLBACK_URL"):
+    with pytest.raises(InvalidSetting, match="callback_url"):
         open_destination(context_of(run, Settings.load(environ={}, callback_url=url)))
 
 

@@ -11,7 +11,7 @@ import trainer_hooks
 
 _PACKAGE = f"{Path(trainer_hooks.__file__).parent}/"
 # The border itself, and what the user calls to set up: these are not behind the border.
-_NOT_BEHIND_IT = ("shield.py", "autolog.py")
+_NOT_BEHIND_IT = ("shield.py", "autologging.py")
 
 
 class Exploded(Exception):
@@ -19,7 +19,7 @@ class Exploded(Exception):
 
 
 class Explosions:
-    """Makes each function of ours raise at its first call. Python switches off a trace function that raises: `arm` again."""
+    """Makes each function of ours raise at its first call; Python switches a raising trace function off: `arm` again."""
 
     def __init__(self) -> None:
         self.seen: set[CodeType] = set()

@@ -1,6 +1,7 @@
 """The Ultralytics host: a real, tiny, deterministic training, in this process or as a script of its own.
 
-As a script: `python -m tests.hosts.ultralytics FOLDER EPOCHS [--autolog] [--do WHAT --at EVENT --epoch N]`.
+As a script:
+python -m tests.hosts.ultralytics FOLDER EPOCHS [--autolog] [--data YAML] [--do WHAT --at EVENT --epoch N]
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ SETTINGS = {
     "seed": 7,
     "deterministic": True,
     "exist_ok": True,
+}
+# The same body with the other tasks' heads.
+_HEADS = {
+    "detect": ("Detect", "[nc]"),
+    "segment": ("Segment", "[nc, 4, 16]"),
+    "pose": ("Pose", "[nc, kpt_shape]"),
+    "obb": ("OBB", "[nc, 1]"),
+    "classify": ("Classify", "[nc]"),
 }
 # Where a training can be made to fail or be killed: the host's own names for the phases.
 PHASES = ("on_pretrain_routine_end", "on_train_epoch_start", "on_model_save", "on_fit_epoch_end", "on_train_end")
@@ -64,7 +73,7 @@ def train(
         model.add_callback(phase, lambda trainer: do() if getattr(trainer, "epoch", epoch - 1) + 1 >= epoch else None)
     options = {
         **SETTINGS,
-        "data": make_dataset(folder / "data"),
+        "data": str(make_dataset(folder / "data")),
         "project": str(folder / "out"),
         "name": "train",
         **more,
@@ -73,7 +82,18 @@ def train(
         model.train(epochs=epochs, **options)
     except BaseException as error:  # noqa: BLE001 - what it raises is what is asked
         return Trained(None, error)
-    return Trained(digest(model.trainer.ema.ema if model.trainer.ema else model.trainer.model))
+    average = getattr(model.trainer, "ema", None)  # a launching parent has none: its ranks trained
+    return Trained(digest(average.ema if average else model.model))
+
+
+def make_model(folder: Path, task: str) -> Path:
+    """Write the micro model for the task; returns its YAML file."""
+    head, arguments = _HEADS[task]
+    layers = "[-1, 1, Classify, [nc]]" if task == "classify" else f"[[2, 3, 4], 1, {head}, {arguments}]"
+    text = MODEL.read_text().replace("[[2, 3, 4], 1, Detect, [nc]]", layers)
+    path = folder / f"micro-{task}.yaml"
+    path.write_text(f"kpt_shape: [4, 3]\n{text}" if task == "pose" else text)
+    return path
 
 
 def fingerprint() -> list[Any]:
@@ -126,6 +146,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("epochs", type=int)
     parser.add_argument("--autolog", action="store_true")
+    parser.add_argument("--data", help="instead of a dataset made for it")
     parser.add_argument("--do", choices=ENDS)
     parser.add_argument("--at")
     parser.add_argument("--epoch", type=int, default=1)
@@ -140,6 +161,7 @@ def main() -> None:
         at=[chosen.at] if chosen.at else (),
         epoch=chosen.epoch,
         do=ENDS.get(chosen.do or ""),
+        **({"data": chosen.data} if chosen.data else {}),
     )
     if trained.error is not None:
         raise trained.error

@@ -107,7 +107,7 @@ def test_an_answer_that_was_lost_after_completion_is_no_failure(bucket: Bucket, 
 
 def test_a_bit_flipped_on_the_way_up_is_never_visible(bucket: Bucket, source: Path):
     store = bucket.open(workers=1)
-    for offset in (bucket.part_size // 2, 2 * bucket.part_size):  # in a part with Content-MD5, and in one without
+    for offset in (bucket.part_size // 2, 2 * bucket.part_size):
         bucket.proxy.flip_upstream_after = offset
         with pytest.raises(StorageError):
             store.put(source, "last.pt")
@@ -212,6 +212,18 @@ class Between:
         return self._calls.pages(operation, **arguments)
 
 
+class Encrypting(Between):
+    """As of a bucket that is encrypted with a key of one's own: its ETags are no MD5s. Remembers the requests."""
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__(calls, "", lambda: None)
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+
+    def __call__(self, operation: str, key: str, **arguments: Any) -> dict[str, Any]:
+        self.requests.append((operation, arguments))
+        return {**super().__call__(operation, key, **arguments), "ServerSideEncryption": "aws:kms"}
+
+
 def with_calls(bucket: Bucket, calls: Between) -> s3.S3Storage:
     return s3.S3Storage(calls, BUCKET, f"{bucket.prefix}/", part_size=bucket.part_size, workers=1)
 
@@ -231,6 +243,18 @@ def test_an_object_replaced_during_its_download_is_never_mixed(bucket: Bucket, s
     with pytest.raises(StorageError):
         slow.get("last.pt", tmp_path / "target")
     assert not (tmp_path / "target").exists()
+
+
+def test_where_etags_tell_nothing_every_part_carries_its_md5(bucket: Bucket, source: Path, tmp_path: Path):
+    calls = Encrypting(bucket.calls)
+    store = with_calls(bucket, calls)
+    assert store.put(source, "large").size == source.stat().st_size
+    parts = [arguments for operation, arguments in calls.requests if operation == "upload_part"]
+    assert {part["PartNumber"] for part in parts if "ContentMD5" in part} == {1, 2, 3, 4}
+    assert store.put_bytes(b"small", "small").size == 5
+    store.get("large", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == source.read_bytes()
+    assert store.read("small") == b"small"
 
 
 def test_where_uploads_cannot_be_listed_none_is_left_behind(bucket: Bucket, source: Path):

@@ -13,7 +13,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 
-from trainer_hooks.autolog import autolog
+from trainer_hooks.autologging import autolog
 from trainer_hooks.errors import SetupError
 
 _GROUP = "trainer_hooks.integrations"

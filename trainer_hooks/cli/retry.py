@@ -81,7 +81,7 @@ def _offer(context: Context, name: str, records: Sequence[Record]) -> list[Recei
         if context.stopping():
             break
         # Opened anew for each: a destination may have to read what lies between two of them, which it isn't given.
-        destination = known_destinations()[name](context) if name in known_destinations() else None
+        destination = known_destinations()[name].open_destination(context) if name in known_destinations() else None
         if destination is None:
             break
         try:

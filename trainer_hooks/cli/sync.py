@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -17,7 +14,7 @@ from pathlib import Path
 import click
 
 from trainer_hooks.cli.addresses import runs_root, settings_for
-from trainer_hooks.courier.loop import Busy, Courier
+from trainer_hooks.courier.loop import Busy, Courier, only_courier
 from trainer_hooks.errors import SetupError
 from trainer_hooks.history import RunHistory, list_runs, read_history
 from trainer_hooks.journal import Cursor, sizes
@@ -152,14 +149,12 @@ class _Sync:
         is_lost = history.latest.is_over and history.latest.state.ended is None
         if not (ledger.pending or is_lost or retrying):
             return None
-        with _courier_lock(history.directory) as held:
-            if not held:
-                return "its own courier is at work"
-            overtaken = self._retry(history, settings) if retrying else 0
         try:
+            with only_courier(history.directory, patience=0):
+                overtaken = self._retry(history, settings) if retrying else 0
             self._run_courier(history, settings)
-        except Busy as error:
-            return str(error)
+        except Busy:
+            return "its own courier is at work"
         return f"{overtaken} not offered again, since later ones have been told" if overtaken else None
 
     def _run_courier(self, history: RunHistory, settings: Settings) -> None:
@@ -168,6 +163,8 @@ class _Sync:
             self._courier.hurry(self._timeout)
         if not self._stop.is_set():
             self._courier.run()
+        for error in self._courier.misconfigured.values():
+            raise error
 
     def _retry(self, history: RunHistory, settings: Settings) -> int:
         from trainer_hooks.cli.retry import retry_rejected
@@ -178,22 +175,6 @@ class _Sync:
 
 def _ledger(history: RunHistory, settings: Settings) -> Ledger:
     return read_ledger(history.directory, configured_destinations(history.directory, history.run, settings))
-
-
-@contextlib.contextmanager
-def _courier_lock(run_directory: Path) -> Iterator[bool]:
-    """Hold the lock that couriers hold while they deliver; False where one does, which is not waited for."""
-    folder = run_directory / "delivery"
-    folder.mkdir(exist_ok=True)
-    with (folder / "courier.lock").open("wb") as file:
-        try:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        except OSError:  # a file system without locks
-            pass
-        yield True
 
 
 def _status(ledger: Ledger) -> _Status:

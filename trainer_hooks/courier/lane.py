@@ -13,7 +13,7 @@ from pathlib import Path
 from trainer_hooks.delivery import add_rejected, load_state, save_state
 from trainer_hooks.destinations import Destination, Receipt
 from trainer_hooks.errors import RetryLater
-from trainer_hooks.events import TERMINAL, Record
+from trainer_hooks.events import TERMINAL, Event, Record
 from trainer_hooks.journal import Reader
 from trainer_hooks.shield import ask
 
@@ -36,6 +36,7 @@ class Lane(threading.Thread):
         run_directory: Path,
         name: str,
         destination: Destination,
+        handles: tuple[type[Event], ...],
         *,
         retry_delay: float,
         checkpoints_settled: Callable[[Record], bool],
@@ -44,6 +45,7 @@ class Lane(threading.Thread):
         self._directory = run_directory
         self._destination_name = name
         self._destination = destination
+        self._handles = handles
         self._retry_delay = retry_delay
         self._checkpoints_settled = checkpoints_settled
         self._state = load_state(run_directory, name)
@@ -81,7 +83,7 @@ class Lane(threading.Thread):
         """Deliver what there is; returns how many seconds to wait before the next look."""
         looked_at = time.monotonic()
         # Counted without the rest: what a destination must see together, such as all pending checkpoints, it sees.
-        found = self._reader.read(_AT_ONCE, only=self._destination.handles)
+        found = self._reader.read(_AT_ONCE, only=self._handles)
         records = [item for item in found if isinstance(item, Record)]
         ready = self._until_held_back(records)
         problem = ask(lambda: self._deliver(ready)) if ready else None

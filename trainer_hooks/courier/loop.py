@@ -7,7 +7,6 @@ delivered; when the attempt is over and `linger` seconds have not been enough; o
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import threading
 import time
@@ -16,9 +15,9 @@ from pathlib import Path
 
 from trainer_hooks.courier.lane import Lane
 from trainer_hooks.courier.watch import ProcessWatch
-from trainer_hooks.delivery import announce_courier
-from trainer_hooks.destinations import Context, open_destinations
-from trainer_hooks.errors import ErrorType
+from trainer_hooks.delivery import announce_courier, load_state, save_state
+from trainer_hooks.destinations import Context, known_destinations, open_destinations
+from trainer_hooks.errors import ErrorType, SetupError
 from trainer_hooks.events import (
     LIFECYCLE,
     TERMINAL,
@@ -32,7 +31,7 @@ from trainer_hooks.events import (
     SegmentOpened,
     SignalReceived,
 )
-from trainer_hooks.files import sync_file
+from trainer_hooks.files import locked, sync_file
 from trainer_hooks.journal import Cursor, Journal, Reader, read_headers, segments, sizes
 from trainer_hooks.settings import Settings
 
@@ -55,7 +54,6 @@ class Courier:
         """`patience`: how long to go on, in seconds, once the attempt is over; by default `settings.linger`.
 
         Raises:
-            SetupError: if a destination is configured wrongly, or its package is missing.
             FileNotFoundError: if there is no run in that directory.
         """
         headers = read_headers(run_directory)
@@ -74,11 +72,14 @@ class Courier:
         self._held_since: dict[str, float] = {}
         self._stop = threading.Event()
         self._lanes: dict[str, Lane] = {}
+        self.misconfigured: dict[str, SetupError] = {}
+        """Destinations that could not be opened, and why."""
 
     @property
     def is_clear(self) -> bool:
-        """Whether every lane has looked at everything and has nothing left."""
-        return all(lane.idle_since > self._follower.grew_at for lane in self._lanes.values())
+        """Whether every lane has looked at everything and has nothing left; a destination without one has not."""
+        lanes = self._lanes.values()
+        return not self.misconfigured and all(lane.idle_since > self._follower.grew_at for lane in lanes)
 
     def hurry(self, seconds: float) -> None:
         """Go on for at most so many seconds more."""
@@ -95,7 +96,7 @@ class Courier:
         Raises:
             Busy: if another courier has this run and keeps it for longer than it takes to hand over.
         """
-        with _only_one(self._directory):
+        with only_courier(self._directory):
             self._follower.follow()
             for event in self._follower.stored.values():
                 self._stored.add(event)
@@ -115,16 +116,22 @@ class Courier:
             stored=self._stored.newest,
             stopping=self._stop.is_set,
         )
-        destinations = open_destinations(context) if self._settings.mode == "online" else {}
-        for name, destination in destinations.items():
+        opened, self.misconfigured = open_destinations(context) if self._settings.mode == "online" else ({}, {})
+        for name, error in self.misconfigured.items():
+            _log.error("%s: %s", name, error)
+            state = load_state(self._directory, name)
+            state.trouble = str(error)
+            save_state(self._directory, name, state)
+        for name, destination in opened.items():
             self._lanes[name] = Lane(
                 self._directory,
                 name,
                 destination,
+                known_destinations()[name].HANDLES,
                 retry_delay=self._settings.retry_delay,
                 checkpoints_settled=self._checkpoints_settled,
             )
-        announce_courier(self._directory, self._header.attempt, list(self._lanes))
+        announce_courier(self._directory, self._header.attempt, [*self._lanes, *self.misconfigured])
         for lane in self._lanes.values():
             lane.start()
 
@@ -263,26 +270,16 @@ def _owner(headers: dict[int, SegmentOpened]) -> SegmentOpened:
 
 
 @contextlib.contextmanager
-def _only_one(run_directory: Path) -> Iterator[None]:
-    """Hold the run's courier lock; wait a little for a courier that is handing over."""
-    folder = run_directory / "delivery"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "courier.lock").open("wb") as file:
-        deadline = time.monotonic() + _CLOSE_WITHIN + 5
-        while not _try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                message = f"another courier delivers {run_directory}"
-                raise Busy(message)
-            time.sleep(_TICK)
+def only_courier(run_directory: Path, patience: float = _CLOSE_WITHIN + 5) -> Iterator[None]:
+    """Be the run's only courier; wait up to `patience` seconds for one that is handing over.
+
+    Raises:
+        Busy: if another one delivers this run, and goes on.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(run_directory / "delivery" / "courier.lock", patience))
+        except TimeoutError as error:
+            message = f"another courier delivers {run_directory}"
+            raise Busy(message) from error
         yield
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        # A file system without locks: two couriers could repeat each other, which event ids make harmless.
-        _log.warning("no lock can be had here (%s): see to it that one courier runs at a time", error.strerror)
-    return True

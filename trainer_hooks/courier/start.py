@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +18,7 @@ import trainer_hooks
 from trainer_hooks.delivery import DeliveryState, behind, load_courier, load_state
 from trainer_hooks.journal import Cursor, read_headers, sizes
 from trainer_hooks.settings import Settings, environment
+from trainer_hooks.shield import harmless
 
 _log = logging.getLogger("trainer_hooks")
 _POLL = 0.02
@@ -35,7 +36,7 @@ class Delivery(Protocol):
     def wait(self, position: Cursor, timeout: float) -> bool:
         """Wait until all up to `position`, and what followed from it, is delivered; False if `timeout` came first.
 
-        Where no destination was ever reached, it waits for 5 s at most.
+        Where no destination was ever reached, it waits for 5 s at most; where the courier has ended, not at all.
         """
         ...
 
@@ -93,7 +94,10 @@ class _InProcess(_Nobody):
             _reap(self._process)
 
     def wait(self, position: Cursor, timeout: float) -> bool:
-        return _wait_until_delivered(self._directory, self._attempt, position, timeout)
+        return _wait_until_delivered(self._directory, self._attempt, position, timeout, self._is_working)
+
+    def _is_working(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -117,28 +121,32 @@ class _InThread(_Nobody):
             from trainer_hooks.courier.loop import Courier
 
             self._courier = Courier(self._directory, self._settings)
-            self._thread = threading.Thread(target=self._courier.run, name="trainer_hooks courier", daemon=True)
+            work = harmless(self._courier.run)
+            self._thread = threading.Thread(target=work, name="trainer_hooks courier", daemon=True)
             self._thread.start()
 
     def wait(self, position: Cursor, timeout: float) -> bool:
-        return _wait_until_delivered(self._directory, self._attempt, position, timeout)
+        return _wait_until_delivered(self._directory, self._attempt, position, timeout, self._thread.is_alive)
 
     def close(self) -> None:
         self._courier.stop()
         self._thread.join(_UNREACHED_TIMEOUT)
 
 
-def _wait_until_delivered(run_directory: Path, attempt: int, position: Cursor, timeout: float) -> bool:
+def _wait_until_delivered(
+    run_directory: Path, attempt: int, position: Cursor, timeout: float, is_working: Callable[[], bool]
+) -> bool:
     began = time.monotonic()
     while True:
         waited = time.monotonic() - began
         courier = load_courier(run_directory)
         announced = courier is not None and courier.attempt == attempt
+        gone = not is_working()  # asked before its states are read: what a courier that is gone has left is its last
         states = [load_state(run_directory, name) for name in courier.destinations] if courier and announced else []
         if announced and not behind(_cursors(states), {**_end_of_courier(run_directory, attempt), **position}):
             return True
         nobody_there = all(state.reached is None and state.trouble for state in states)
-        if waited >= timeout or (waited >= _UNREACHED_TIMEOUT and nobody_there):
+        if gone or waited >= timeout or (waited >= _UNREACHED_TIMEOUT and nobody_there):
             return False
         time.sleep(_POLL)
 

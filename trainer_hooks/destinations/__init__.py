@@ -1,12 +1,13 @@
 """What carries a run's records to somewhere: the protocol, and how destinations are found.
 
-A destination is a module in this package (its name is the module's name), or an entry point in the group
-`trainer_hooks.destinations`. It offers one function:
+A destination is a module in this package (its name is the module's name), or an entry point that names a module, in
+the group `trainer_hooks.destinations`. It offers
 
-    def open_destination(context: Context) -> Destination | None
+    HANDLES: tuple[type[Event], ...]                                      the events it is for
+    def open_destination(context: Context) -> Destination | None          None where nothing is configured for it
 
-which returns None where nothing is configured for it. It runs in the courier, in a thread of its own, behind its own
-cursor: it may be slow, and no other destination waits for it.
+and runs in the courier, in a thread of its own, behind its own cursor: it may be slow, and no other destination waits
+for it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from trainer_hooks.errors import SetupError
 from trainer_hooks.events import AnyEvent, CheckpointStored, Event, Record
@@ -40,9 +41,6 @@ class Receipt:
 
 class Destination(Protocol):
     """Where records go."""
-
-    handles: tuple[type[Event], ...]
-    """The events it is for; it is given no others."""
 
     waits_for_checkpoints: bool
     """Whether a terminal event is held back until this attempt's checkpoints are stored (bounded by the courier)."""
@@ -79,10 +77,25 @@ class Context:
     """Whether the courier wants to end: long work should stop at the next good moment, by RetryLater."""
 
 
-def known_destinations() -> dict[str, Callable[[Context], Destination | None]]:
-    """The opening function of every destination, by name; ours first, then those of entry points."""
+class DestinationModule(Protocol):
+    """What a destination's module offers."""
+
+    HANDLES: tuple[type[Event], ...]
+    """The events it is for; it is given no others."""
+
+    def open_destination(self, context: Context) -> Destination | None:
+        """The destination, or None where nothing is configured for it.
+
+        Raises:
+            SetupError: if it is configured wrongly, or its package is missing.
+        """
+        ...
+
+
+def known_destinations() -> dict[str, DestinationModule]:
+    """The module of every destination, by name; ours first, then those of entry points."""
     ours = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    found = {name: importlib.import_module(f"{__name__}.{name}").open_destination for name in ours}
+    found = {name: cast("DestinationModule", importlib.import_module(f"{__name__}.{name}")) for name in ours}
     for point in importlib.metadata.entry_points(group=_GROUP):
         if point.name in found:
             message = f"the destination {point.name!r} of {point.value!r} has a name that is taken; rename it"
@@ -91,7 +104,16 @@ def known_destinations() -> dict[str, Callable[[Context], Destination | None]]:
     return found
 
 
-def open_destinations(context: Context) -> dict[str, Destination]:
-    """All destinations that are configured, opened."""
-    opened = {name: opening(context) for name, opening in known_destinations().items()}
-    return {name: destination for name, destination in opened.items() if destination is not None}
+def open_destinations(context: Context) -> tuple[dict[str, Destination], dict[str, SetupError]]:
+    """All destinations that are configured: those that could be opened, and why the others could not."""
+    opened: dict[str, Destination] = {}
+    misconfigured: dict[str, SetupError] = {}
+    for name, module in known_destinations().items():
+        try:
+            destination = module.open_destination(context)
+        except SetupError as error:
+            misconfigured[name] = error
+            continue
+        if destination is not None:
+            opened[name] = destination
+    return opened, misconfigured

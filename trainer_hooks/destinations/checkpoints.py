@@ -39,6 +39,9 @@ class _Upload:
     names: list[str]
 
 
+HANDLES: tuple[type[Event], ...] = (CheckpointSaved,)
+
+
 def open_destination(context: Context) -> Checkpoints | None:
     """The destination, where a storage is set.
 
@@ -60,7 +63,6 @@ def open_destination(context: Context) -> Checkpoints | None:
 class Checkpoints:
     """Stores the private copies that training made, and removes them."""
 
-    handles: tuple[type[Event], ...] = (CheckpointSaved,)
     waits_for_checkpoints: bool = False
 
     def __init__(self, context: Context, storage: Storage) -> None:

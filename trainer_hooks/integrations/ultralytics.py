@@ -3,7 +3,7 @@
 `attach` wraps `BaseTrainer.__init__`, `.train` and `.run_callbacks`. Nothing of ours stands in `trainer.callbacks`:
 nothing is deep-copied or pickled, `reset_callbacks` can't remove it, and failures are seen, for which Ultralytics has
 no callback. Where wrapping is not wanted, `callbacks()` gives the same translation for `model.add_callback`; then a
-failure is seen only when it leaves the script.
+failure is seen from 8.4.130 on, and before that only when it leaves the script.
 
 Facts of the host that the code relies on stand beside it; versions 8.3.0 to 8.4.190 were run (docs/compatibility.md).
 """
@@ -13,11 +13,13 @@ from __future__ import annotations
 import logging
 import platform
 import re
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import ultralytics
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.engine.trainer import BaseTrainer
@@ -62,7 +64,7 @@ def callbacks() -> dict[str, Callable[[Any], None]]:
     The functions are stateless and of this module, so that Ultralytics can copy and pickle them. Beside `autolog` they
     do nothing.
     """
-    functions = [on_train_start, on_train_epoch_start, on_model_save, on_fit_epoch_end, on_train_end]
+    functions = [on_train_start, on_train_epoch_start, on_model_save, on_fit_epoch_end, on_train_end, teardown]
     if Settings.load().iteration_metrics:
         functions.append(on_train_batch_end)
     return {function.__name__: function for function in functions}
@@ -104,6 +106,15 @@ def on_train_end(trainer: Any) -> None:
         told = _told.get(trainer)
         if told is not None and not told.wrapped:
             told.run.complete()
+
+
+def teardown(trainer: Any) -> None:
+    """Callback: the training is over, however; announced after a failure, too, from 8.4.130 on."""
+    error = sys.exc_info()[1]  # the one on its way out, if any: the host announces this in a `finally`
+    with guard("teardown"):
+        told = _told.get(trainer)
+        if error is not None and told is not None and not told.wrapped:
+            told.run.end_with(error)
 
 
 def _tell(event: str, trainer: Any) -> None:
@@ -288,7 +299,7 @@ def _epoch(trainer: Any) -> int:
 def _is_periodic(trainer: Any) -> bool:
     """Whether `save_period` has kept this epoch's checkpoint, as epoch<N>.pt, N counted from 0; never rewritten."""
     period = getattr(trainer, "save_period", -1)
-    # The first epoch counts from 8.1 on.
+    # The file is looked for: versions before 8.3 keep none of the first epoch.
     return period > 0 and trainer.epoch % period == 0 and Path(trainer.wdir, f"epoch{trainer.epoch}.pt").exists()
 
 
@@ -337,7 +348,7 @@ def _description(trainer: Any) -> dict[str, Any]:
     data = getattr(trainer, "data", None)
     return {
         "framework": "ultralytics",
-        "task": getattr(args, "task", None),
+        "task": _text(getattr(args, "task", None)),
         "model": _text(getattr(args, "model", None)),
         "total_epochs": getattr(trainer, "epochs", None) or getattr(args, "epochs", None),
         "params": dict(vars(args)) if args is not None else {},
@@ -345,7 +356,11 @@ def _description(trainer: Any) -> dict[str, Any]:
         "class_names": _class_names(trainer),
         "output_dir": _output_dir(trainer),
         "resumed_from": _text(getattr(args, "resume", None)) if getattr(trainer, "resume", False) else None,
-        "versions": {"ultralytics": ultralytics.__version__, "python": platform.python_version()},
+        "versions": {
+            "ultralytics": ultralytics.__version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
     }
 
 

@@ -11,15 +11,17 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, cast
 
 import msgspec
 
-from trainer_hooks.errors import InvalidSetting
+from trainer_hooks.errors import InvalidSetting, MissingPackage
 
 _ENTRY_POINTS = "trainer_hooks.storage"
 _MODULE_OF_SCHEME = {"file": "local"}
+_PACKAGE_OF_SCHEME = {"s3": "boto3"}
 
 
 class StoredObject(msgspec.Struct, frozen=True):
@@ -129,23 +131,44 @@ def open_storage(
         InvalidSetting: for a scheme nobody knows or a malformed URI.
         MissingPackage: if the store needs a package that isn't installed.
     """
+    factory = _factory(_check_scheme(uri))
+    return factory(uri, endpoint=endpoint, access_key=access_key, secret_key=secret_key)
+
+
+def check_storage(uri: str) -> None:
+    """Find out at set-up time, without importing the store, whether `open_storage` could open this URI.
+
+    Raises:
+        InvalidSetting, MissingPackage: as `open_storage`.
+    """
+    scheme = uri.partition("://")[0].lower()
+    package = _PACKAGE_OF_SCHEME.get(scheme)
+    if package is not None and find_spec(package) is None:
+        message = f"{scheme}:// needs the package {package!r}: pip install 'trainer-hooks[{scheme}]'"
+        raise MissingPackage(message)
+    _check_scheme(uri)
+
+
+def _check_scheme(uri: str) -> str:
     scheme, separator, _ = uri.partition("://")
     if not separator:
         # Not shown: what isn't a URI at all may be a secret, pasted into the wrong variable.
         message = f"the storage address is not a URI; write s3://bucket/prefix or file:///path ({_known()})"
         raise InvalidSetting(message)
-    factory = _factory(scheme.lower())
-    return factory(uri, endpoint=endpoint, access_key=access_key, secret_key=secret_key)
+    if scheme.lower() not in _schemes() and not entry_points(group=_ENTRY_POINTS, name=scheme.lower()):
+        message = (
+            f"no storage is known for {scheme!r}:// ({_known()}); correct the scheme or install the package for it"
+        )
+        raise InvalidSetting(message)
+    return scheme.lower()
 
 
 def _factory(scheme: str) -> Callable[..., Storage]:
     if scheme in _schemes():
         module = import_module(f"{__name__}.{_MODULE_OF_SCHEME.get(scheme, scheme)}")
         return cast("Callable[..., Storage]", module.open)
-    for entry_point in entry_points(group=_ENTRY_POINTS, name=scheme):
-        return cast("Callable[..., Storage]", entry_point.load())
-    message = f"no storage is known for {scheme!r}:// ({_known()}); correct the scheme or install the package for it"
-    raise InvalidSetting(message)
+    (entry_point, *_) = entry_points(group=_ENTRY_POINTS, name=scheme)
+    return cast("Callable[..., Storage]", entry_point.load())
 
 
 def _schemes() -> list[str]:

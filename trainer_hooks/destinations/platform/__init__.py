@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,28 +17,22 @@ from trainer_hooks.destinations.platform.attempts import Attempts
 from trainer_hooks.destinations.platform.batch import Batches, ask_for_batches
 from trainer_hooks.destinations.platform.calls import Telling
 from trainer_hooks.destinations.platform.contract import TRANSLATIONS, translate
-from trainer_hooks.errors import InvalidSetting, Rejected, RetryLater
+from trainer_hooks.errors import Rejected, RetryLater
 from trainer_hooks.events import Record
 
 if TYPE_CHECKING:  # httpx stays unloaded where no platform is configured
     from trainer_hooks.destinations.platform.client import Client
 
+HANDLES = tuple(TRANSLATIONS)
 QUIET_LOGGERS = ("httpx", "httpcore")
 """Loggers that speak of our own deliveries: forwarding them would make each delivery cause the next."""
 
 
 def open_destination(context: Context) -> PlatformDestination | None:
-    """The platform that CALLBACK_URL names; None where it is not set.
-
-    Raises:
-        InvalidSetting: if CALLBACK_URL is no HTTP address.
-    """
+    """The platform that CALLBACK_URL names; None where it is not set."""
     url = context.settings.callback_url
     if not url:
         return None
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InvalidSetting("CALLBACK_URL is not an address of the form https://host/api/v1")
     from trainer_hooks.destinations.platform.client import Client
 
     return PlatformDestination(context, Client(url, context.settings.bearer_token))
@@ -48,7 +41,6 @@ def open_destination(context: Context) -> PlatformDestination | None:
 class PlatformDestination:
     """Carries a run's records to the platform, one request at a time, in order."""
 
-    handles = tuple(TRANSLATIONS)
     waits_for_checkpoints = True
 
     def __init__(self, context: Context, client: Client) -> None:

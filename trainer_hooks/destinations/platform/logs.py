@@ -18,6 +18,7 @@ from trainer_hooks.events import (
     MetricsLogged,
     MetricsSkipped,
     ProgressMade,
+    RankFailed,
     RecordsDropped,
     SignalReceived,
     Validated,
@@ -67,6 +68,12 @@ def records_dropped(telling: Telling, event: RecordsDropped) -> Call:
 def signal_received(telling: Telling, event: SignalReceived) -> Call:
     """The process was asked to stop."""
     return log(telling, "WARNING", "signal", f"received {event.signal}", {"signal": event.signal})
+
+
+def rank_failed(telling: Telling, event: RankFailed) -> Call:
+    """One rank of a distributed job failed; how the job ends is told by its own event."""
+    message = f"rank {event.rank} failed: [{event.error}] {event.message}\n{event.traceback or ''}".rstrip()
+    return log(telling, "ERROR", f"rank {event.rank}", message, _fields(event))
 
 
 def epoch_ended(telling: Telling, event: EpochEnded) -> Call:

@@ -1,8 +1,8 @@
 """One large file to S3: parts in parallel, each verified, then made visible by one request; resumed after a failure.
 
-The server's ETag of a part is the MD5 of what it has stored, and is compared with ours. Until a first answer has shown
-that this server's ETags are MD5s, parts carry Content-MD5 as well, which the server checks; afterwards that would only
-make it hash everything twice.
+The server's ETag of a part is the MD5 of what it has stored, and is compared with ours. Where it isn't (objects that
+are encrypted with a key of one's own), parts carry Content-MD5, which the server checks; elsewhere that would only make
+it hash everything twice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Upload:
         self._workers = workers
         self._buffers = threading.local()
         self._digests: dict[int, str] = {}
-        self._etags_are_md5 = False
+        self._etags_are_md5 = True  # until one isn't
 
     def run(self, metadata: Mapping[str, str], before_visible: Callable[[], None] | None) -> dict[str, Any]:
         """Transfer, verify, call `before_visible`, make visible; returns what the server says of the new object.
@@ -83,7 +83,6 @@ class Upload:
             there = self._there(upload) if adopted[0] is None else []
             if there and all(in_parallel(pool, self._is_ours, there)):
                 adopted = (upload, {part["PartNumber"]: part["ETag"] for part in there})
-                self._etags_are_md5 = True
             else:
                 self._abort(upload)
         return adopted
@@ -109,8 +108,9 @@ class Upload:
     def _read(self, part: Part) -> bytearray:
         """The part's bytes, good until this thread reads the next part."""
         buffer: bytearray | None = getattr(self._buffers, "buffer", None)
-        if buffer is None or len(buffer) != part.size:
+        if buffer is None or len(buffer) < part.size:
             buffer = self._buffers.buffer = bytearray(part.size)
+        del buffer[part.size :]
         if os.preadv(self._handle, [buffer], part.offset) != part.size:
             message = f"{self._key}: the file became shorter while it was uploaded"
             raise StorageError(message)
@@ -123,10 +123,12 @@ class Upload:
         check = {} if self._etags_are_md5 else {"ContentMD5": base64.b64encode(bytes.fromhex(ours)).decode()}
         answer = self._calls("upload_part", self._key, UploadId=upload, PartNumber=part.number, Body=body, **check)
         theirs = md5_of(answer)
-        if theirs != ours and (theirs is not None or not check):
+        if theirs is None and not check:
+            self._etags_are_md5 = False
+            return self._send(upload, part)
+        if theirs not in (None, ours):
             message = f"{self._key}: part {part.number} was stored with another content than was sent"
             raise StorageError(message)
-        self._etags_are_md5 = self._etags_are_md5 or theirs == ours
         return part.number, str(answer.get("ETag", ""))
 
     def _complete(self, upload: str, sent: _Sent) -> dict[str, Any]:

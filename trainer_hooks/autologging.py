@@ -6,8 +6,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from trainer_hooks.integrations import find_attach
-from trainer_hooks.run import Run, current_run, open_run
+from trainer_hooks.errors import UnknownFramework
+from trainer_hooks.integrations import find_attach, known_frameworks
+from trainer_hooks.run import Run, current_run, load_settings, open_run
 from trainer_hooks.settings import Settings
 
 
@@ -76,7 +77,10 @@ def autolog(*frameworks: str, **settings: Any) -> Autolog:
     Raises:
         UnknownFramework, MissingPackage, InvalidSetting: at once, with the mend in the message.
     """
-    loaded = Settings.load(**settings)
+    if not frameworks:
+        message = f"name what to attach to: {', '.join(known_frameworks())}"
+        raise UnknownFramework(message)
+    loaded = load_settings(**settings)
     if loaded.mode != "disabled":
         for framework in frameworks:
             _autolog.attach(framework, loaded)

@@ -1,0 +1,43 @@
+"""The examples run as they are, and the pages that are made from the code are current."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import settings_page
+from tools.synthetic import make_dataset
+from trainer_hooks.history import list_runs, read_history
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run_example(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    return subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_loop_of_ones_own(tmp_path: Path, own_environment: Path) -> None:
+    done = run_example("own_loop.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = list_runs(own_environment)
+    latest = read_history(run).latest
+    assert (latest.status, latest.state.epoch, latest.state.started.model) == ("completed", 5, "line")
+    assert "epochs       5 of 5" in done.stderr
+    assert "best         epoch 5, loss" in done.stderr
+
+
+@pytest.mark.framework
+def test_ultralytics_in_two_lines(tmp_path: Path, own_environment: Path) -> None:
+    done = run_example("ultralytics_minimal.py", tmp_path, str(make_dataset(tmp_path / "data")), "1")
+    assert done.returncode == 0, done.stderr
+    (run,) = list_runs(own_environment)
+    assert read_history(run).latest.status == "completed"
+
+
+def test_the_page_of_settings_is_current() -> None:
+    assert settings_page.PAGE.read_text() == settings_page.page()
