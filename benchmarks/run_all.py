@@ -49,10 +49,12 @@ def main() -> None:
     names = parser.parse_args().names
     if unknown := sorted(set(names) - set(there)):
         parser.error(f"there is no benchmark {', '.join(unknown)}")
-    found = {name: _run(name) for name in names or there}
-    if not names:
-        REPORT.write_text("\n".join(_report(found)) + "\n")
-        print(f"\nwritten to {REPORT.relative_to(ROOT)}")
+    found: dict[str, tuple[float, Sequence[Row]]] = {}
+    for name in names or there:
+        found[name] = _run(name)
+        if not names:  # each time: the rest takes a while, and may break off
+            REPORT.write_text("\n".join(_report(found)) + "\n")
+            print(f"written to {REPORT.relative_to(ROOT)}")
 
 
 def _run(name: str) -> tuple[float, Sequence[Row]]:
@@ -78,9 +80,9 @@ def _run(name: str) -> tuple[float, Sequence[Row]]:
 def _storage_rows(output: str) -> Iterator[Row]:
     """That benchmark prints a table for each case: a title, a line for each way, and the ratio."""
     for table in output.split("\n\n"):
-        title, *ways = table.strip().splitlines()
         ratio = re.search(r"ours over the best of boto3: ([\d.]+)", table)
         if ratio:
+            title, *ways = table.strip().splitlines()
             rates = {way[:24].strip(): way[24:].split()[0] for way in map(str.strip, ways[:-1])}
             others = {name: rate for name, rate in rates.items() if name != "trainer_hooks"}
             best = max(others, key=lambda name: float(others[name]))

@@ -271,7 +271,13 @@ def test_long_names_that_differ_only_at_their_end_are_different_runs(tmp_path):
 
 def test_a_claim_goes_on_where_another_process_is_stuck_in_its_own(tmp_path):
     claim(tmp_path, given_settings(**JOB))
-    holding = "import fcntl, sys; file = open(sys.argv[1], 'ab'); fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    holding = (
+        "import fcntl, sys\n"
+        "file = open(sys.argv[1], 'ab')\n"
+        "fcntl.flock(file, fcntl.LOCK_EX)\n"
+        "print(flush=True)\n"
+        "sys.stdin.read()"
+    )
     command = [sys.executable, "-c", holding, tmp_path / "job" / "claim.lock"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stuck:
         stuck.stdout.readline()

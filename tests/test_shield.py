@@ -98,7 +98,7 @@ def test_the_host_gets_its_own_result_and_is_called_once(patched, fault):
     host = Host()
     assert host.train(3, lr=0.5) is Host.result
     assert Host.calls == 1
-    assert watching.told == [("before", (host, 3), {"lr": 0.5}), ("returned", (host, 3), {"lr": 0.5})]
+    assert watching.told == [("before", (host, 3), {"lr": 0.5}), ("returned", (Host.result, host, 3), {"lr": 0.5})]
 
 
 @swallows

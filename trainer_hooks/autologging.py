@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer_hooks.errors import UnknownFramework
 from trainer_hooks.integrations import find_attach, known_frameworks
-from trainer_hooks.run import Run, current_run, load_settings, open_run
+from trainer_hooks.run import Run, current_run, join_run, load_settings, open_run
 from trainer_hooks.settings import Settings
 
 
@@ -64,7 +64,23 @@ class _Opener:
         return open_run(self.settings, resumed=resumed)
 
 
+class _Joiner(_Opener):
+    """Joins the run of the process that launched this one."""
+
+    def __init__(self, directory: str, attempt: int) -> None:
+        super().__init__(Settings.load())
+        self._place = (directory, attempt)
+
+    def __call__(self, *, resumed: str | None = None) -> Run:  # noqa: ARG002 - the launching process has seen to it
+        return join_run(*self._place)
+
+
 _autolog = Autolog()
+
+
+def join(framework: str, directory: str, attempt: int) -> None:
+    """For a process that a framework has launched for one of its trainings: tell in that training's run."""
+    find_attach(framework)(_Joiner(directory, attempt))
 
 
 def autolog(*frameworks: str, **settings: Any) -> Autolog:

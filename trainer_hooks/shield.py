@@ -78,7 +78,7 @@ class Observer:
         """The host function is about to be called."""
 
     def returned(self, *arguments: Any, **options: Any) -> None:
-        """The host function has returned."""
+        """The host function has returned; its result comes first, then its arguments."""
 
     def raised(self, error: BaseException, *arguments: Any, **options: Any) -> None:
         """The host function has raised; the error goes on to its caller in any case."""
@@ -122,7 +122,7 @@ def observed(observer: Observer) -> Callable[[Callable[..., Any]], Callable[...,
                     observer.raised(error, *arguments, **options)
                 raise
             with guard(where):
-                observer.returned(*arguments, **options)
+                observer.returned(result, *arguments, **options)
             return result
 
         return wrapper

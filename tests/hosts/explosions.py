@@ -19,7 +19,7 @@ class Exploded(Exception):
 
 
 class Explosions:
-    """Makes each function of ours raise at its first call; Python switches a raising trace function off: `arm` again."""
+    """Makes each function of ours raise at its first call. Python drops a trace function that raises: `arm` again."""
 
     def __init__(self) -> None:
         self.seen: set[CodeType] = set()

@@ -126,8 +126,14 @@ def _fail() -> None:
     raise RuntimeError("the user's own error")
 
 
+def _fail_in_rank_1() -> None:
+    if os.environ.get("RANK") == "1":
+        _fail()
+
+
 ENDS: dict[str, Callable[[], Any]] = {
     "raise": _fail,
+    "raise in rank 1": _fail_in_rank_1,
     "interrupt": lambda: os.kill(os.getpid(), signal.SIGINT),
     "terminate": lambda: os.kill(os.getpid(), signal.SIGTERM),
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
@@ -150,6 +156,7 @@ def main() -> None:
     parser.add_argument("--do", choices=ENDS)
     parser.add_argument("--at")
     parser.add_argument("--epoch", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
     chosen = parser.parse_args()
     if chosen.autolog:
         import trainer_hooks
@@ -161,6 +168,7 @@ def main() -> None:
         at=[chosen.at] if chosen.at else (),
         epoch=chosen.epoch,
         do=ENDS.get(chosen.do or ""),
+        device=chosen.device,
         **({"data": chosen.data} if chosen.data else {}),
     )
     if trained.error is not None:

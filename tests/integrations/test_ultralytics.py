@@ -407,6 +407,13 @@ def test_a_training_by_time_tells_the_epochs_that_were(autolog: Autolog, tmp_pat
     assert [event.final for event in told(tmp_path, Validated)].count(True) == 1
 
 
+def test_a_total_that_the_host_guesses_too_low_is_raised_to_what_was_done(autolog: Autolog, tmp_path: Path) -> None:
+    autolog()
+    on = {"on_fit_epoch_end": once(lambda trainer: setattr(trainer, "epochs", 1), 2)}
+    train(tmp_path, "classify", on=on)
+    assert [(event.epoch, event.total_epochs) for event in told(tmp_path, EpochEnded)] == [(1, 2), (2, 2)]
+
+
 def test_a_training_that_the_user_stops_is_completed(autolog: Autolog, tmp_path: Path) -> None:
     autolog()
     train(tmp_path, epochs=9, on={"on_train_epoch_end": once(lambda trainer: setattr(trainer, "stop", True), 2)})
@@ -721,14 +728,14 @@ def test_the_callbacks_alone_tell_the_same(tmp_path: Path, monkeypatch: pytest.M
         assert one.metrics == other.metrics
 
 
-def test_the_callbacks_tell_each_training_of_a_model_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_callbacks_tell_each_training_of_a_trainer_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINER_HOOKS_DELIVERY", "none")
-    model = with_callbacks(tmp_path, epochs=1)
-    model.train(**options(tmp_path))
-    assert [(run.latest.status, run.latest.state.epoch) for run in histories(tmp_path)] == [
-        ("completed", 1),
-        ("completed", 2),
-    ]
+    trainer = DetectionTrainer(overrides={**options(tmp_path, epochs=1), "model": str(host.MODEL)})
+    for event, function in integration.callbacks().items():
+        trainer.add_callback(event, function)
+    trainer.train()
+    trainer.train()
+    assert [(run.latest.status, run.latest.state.epoch) for run in histories(tmp_path)] == [("completed", 1)] * 2
 
 
 def test_beside_autolog_the_callbacks_double_nothing(autolog: Autolog, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from trainer_hooks.shield import ask
 _log = logging.getLogger("trainer_hooks.courier")
 # Not the module's own functions: as a thread of the training, drawing from those would change the training's numbers.
 _jitter = random.Random()  # noqa: S311 - spreads retries, guards nothing
-_POLL = 0.1
+_LOOK_UNASKED = 1.0
+_HELD_BACK = 0.1
 _AT_ONCE = 1000
 _LONGEST_BACKOFF = 60.0
 _LONGEST_WAIT_ASKED = 300.0
@@ -52,7 +53,8 @@ class Lane(threading.Thread):
         self._reader = Reader(run_directory, self._state.cursor)
         self._failures = 0
         self._idle_since = 0.0
-        self._stop_asked = threading.Event()
+        self._stopping = False
+        self._awake = threading.Event()
 
     @property
     def idle_since(self) -> float:
@@ -68,15 +70,23 @@ class Lane(threading.Thread):
         """Whether that record is dealt with here."""
         return self._state.cursor.get(record.segment, 0) >= record.end
 
+    def wake(self) -> None:
+        """There is something new in the journal; a retry that waits for its time is not hastened."""
+        if not self.in_trouble:
+            self._awake.set()
+
     def stop(self) -> None:
         """Ask it to end after the delivery that is under way."""
-        self._stop_asked.set()
+        self._stopping = True
+        self._awake.set()
 
     def run(self) -> None:
         """Deliver until asked to stop."""
         save_state(self._directory, self._destination_name, self._state)
-        while not self._stop_asked.is_set():
-            self._stop_asked.wait(self._step())
+        while not self._stopping:
+            wait = self._step()
+            self._awake.wait(0 if self._stopping else wait)
+            self._awake.clear()
         ask(self._destination.close)
 
     def _step(self) -> float:
@@ -93,10 +103,10 @@ class Lane(threading.Thread):
         if len(ready) < len(records):
             self._idle_since = 0.0
             self._reader.cursor = dict(self._state.cursor)
-            return _POLL
+            return _HELD_BACK
         self._pass_all()
         self._idle_since = 0.0 if records else looked_at
-        return 0 if records else _POLL
+        return 0 if records else _LOOK_UNASKED
 
     def _until_held_back(self, records: Sequence[Record]) -> Sequence[Record]:
         """The records in front of the first terminal event that has to wait for its checkpoints."""

@@ -36,7 +36,7 @@ from trainer_hooks.journal import Cursor, Journal, Reader, read_headers, segment
 from trainer_hooks.settings import Settings
 
 _log = logging.getLogger("trainer_hooks.courier")
-_TICK = 0.05
+_TICK = 0.1
 _SYNC_EVERY = 1.0
 _HOLD_BACK_AT_MOST = 60.0
 _CLOSE_WITHIN = 10.0
@@ -138,11 +138,11 @@ class Courier:
     def _work(self) -> None:
         over_since: float | None = None
         while not self._stop.wait(_TICK):
-            self._follower.follow()
+            self._look()
             if self._follower.superseded:
                 return
             if not self._follower.over and self._watch.is_gone():
-                self._follower.follow()  # what it wrote in its last moment
+                self._look()  # at what it wrote in its last moment
                 if not self._follower.over:
                     self._emit(self._last_word())
                     continue
@@ -150,6 +150,11 @@ class Courier:
                 over_since = over_since or time.monotonic()
                 if self.is_clear or time.monotonic() - over_since > self._patience:
                     return
+
+    def _look(self) -> None:
+        if self._follower.follow():
+            for lane in self._lanes.values():
+                lane.wake()
 
     def _close(self) -> None:
         self._stop.set()
@@ -208,17 +213,19 @@ class _Follower:
         self.signal: str | None = None
         self.stored: dict[str, CheckpointStored] = {}
 
-    def follow(self) -> None:
-        """Take in all new records; make lifecycle events durable at once, and all else within a second."""
-        urgent = False
+    def follow(self) -> bool:
+        """Take in all new records, if any; make lifecycle events durable at once, and all else within a second."""
+        urgent = grown = False
         while items := self._reader.read():
             self.grew_at = time.monotonic()
+            grown = True
             for item in items:
                 if isinstance(item, Record):
                     self._notice(item)
                     urgent = urgent or isinstance(item.event, LIFECYCLE)
         if urgent or time.monotonic() - self._synced_at > _SYNC_EVERY:
             self.sync()
+        return grown
 
     def sync(self) -> None:
         """Wait until all segments that have grown are on the disk."""

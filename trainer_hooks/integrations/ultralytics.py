@@ -23,8 +23,10 @@ import torch
 import ultralytics
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.utils import dist
 
 from trainer_hooks.attempts import find_run_by_output
+from trainer_hooks.files import write_whole
 from trainer_hooks.history import read_history
 from trainer_hooks.integrations import Opener
 from trainer_hooks.run import Run, open_run
@@ -46,6 +48,7 @@ def attach(opener: Opener) -> Callable[[], None]:
         Patch(BaseTrainer, "__init__", observed(_Construction(opener))),
         Patch(BaseTrainer, "train", observed(_Training(opener, handlers))),
         Patch(BaseTrainer, "run_callbacks", followed(handlers)),
+        Patch(dist, "generate_ddp_file", observed(_Launch())),
     ]
 
     def detach() -> None:
@@ -147,11 +150,38 @@ class _Training(Observer):
         if self._opener.settings.iteration_metrics:
             self._handlers.update({event: _for_known(handler) for event, handler in _OF_ITERATIONS.items()})
 
-    def returned(self, trainer: Any, *_: Any, **__: Any) -> None:
+    def returned(self, _result: Any, trainer: Any, *_: Any, **__: Any) -> None:
         _told[trainer].run.complete()
 
     def raised(self, error: BaseException, trainer: Any, *_: Any, **__: Any) -> None:
         _told[trainer].run.end_with(error)
+
+
+class _Launch(Observer):
+    """A multi-GPU training happens in processes that Ultralytics launches from a file it writes: they tell, too.
+
+    No wrapper of this process reaches them, and up to 8.4.139 no callback does.
+    """
+
+    def returned(self, file: str, trainer: Any, *_: Any, **__: Any) -> None:
+        place = _told[trainer].run.hand_over() if trainer in _told else None
+        if place is not None:
+            path = Path(file)
+            write_whole(path, _taught(path.read_text(encoding="utf-8"), *place).encode())
+
+
+def _taught(program: str, directory: str, attempt: int) -> str:
+    """The launched program with a line of ours, behind the one that makes our package importable there."""
+    ours = (
+        "    with __import__('contextlib').suppress(Exception):\n"
+        f"        __import__('trainer_hooks.autologging').autologging.join({_LOGGER!r}, {directory!r}, {attempt})\n"
+    )
+    lines = program.splitlines(keepends=True)
+    starts = ("    sys.path =", "if __name__")
+    behind = next(
+        (place for start in starts for place, line in enumerate(lines, 1) if line.startswith(start)), len(lines)
+    )
+    return "".join([*lines[:behind], ours, *lines[behind:]])
 
 
 class _EnvironmentOpener:

@@ -65,9 +65,9 @@ def _without_devices(parallel: Any, module: Any, device_ids: Any = None, **optio
 
 
 def _validate_on_cpu(trainer: ModuleType, torch: ModuleType) -> None:
-    import ultralytics.data.build as build
-    import ultralytics.engine.validator as validator
-    import ultralytics.models.yolo.detect.train as detect
+    from ultralytics.data import build
+    from ultralytics.engine import validator
+    from ultralytics.models.yolo.detect import train as detect
 
     backend = validator.AutoBackend
     validator.AutoBackend = lambda *a, **k: backend(*a, **{**k, "device": torch.device("cpu")})

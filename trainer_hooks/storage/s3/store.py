@@ -21,8 +21,8 @@ from trainer_hooks.storage.s3.download import Download
 from trainer_hooks.storage.s3.parts import PART_SIZE_NAME, own_metadata
 from trainer_hooks.storage.s3.upload import Upload, read_whole
 
-# Together the memory of an upload; larger parts gain nothing that could be measured.
-_PART_SIZE = 8 << 20
+# Together an upload's memory, of which the courier has little; larger parts gain nothing that could be measured.
+_PART_SIZE = 6 << 20
 _WORKERS = 4
 # S3 itself allows 5 GB; but one request's answer must come within the read timeout.
 _COPY_SIZE = 256 << 20
