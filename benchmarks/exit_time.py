@@ -19,7 +19,7 @@ from measuring import Row, clean_environment, main, platform_server, with_range
 ROUNDS = 7
 DEAD_ROUNDS = 3
 BOUND = 5.0
-TOLERANCE = 0.5
+TOLERANCE = 0.2
 SCRIPT = """
 import sys, time
 from trainer_hooks.run import start_run

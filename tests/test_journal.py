@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.disks import small_disk
 from tests.waiting import wait_until
 from trainer_hooks.events import (
     CheckpointSaved,
@@ -523,47 +523,10 @@ def test_sigkill_at_any_moment_loses_nothing_that_was_accepted(tmp_path, seed):
 # The disk
 
 
-class Disk:
-    """A file system that can be filled to the last byte and freed again: 32 MB of memory, where mounting is allowed."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.run = path / "run"
-        self._ballast = path / "ballast"
-
-    def fill(self) -> None:
-        with self._ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-            while file.write(bytes(1 << 20)):
-                pass
-
-    def free(self) -> None:
-        self._ballast.unlink()
-
-
-class LimitedDisk(Disk):
-    """Where it isn't: the kernel is told to refuse every write of this process to a file that has a byte already."""
-
-    def fill(self) -> None:
-        self._before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1, self._before[1]))
-
-    def free(self) -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, self._before)
-
-
 @pytest.fixture
 def disk(tmp_path):
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", path]
-    mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        yield Disk(path) if mounted else LimitedDisk(path)
-    finally:
-        signal.signal(signal.SIGXFSZ, handler)
-        if mounted:
-            subprocess.run(["umount", "-l", path], check=True)
+    with small_disk(tmp_path / "disk") as disk:
+        yield disk
 
 
 def test_a_full_disk_costs_nothing_once_it_has_room_again(disk):

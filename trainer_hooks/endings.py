@@ -72,8 +72,9 @@ class _Endings:
         sys.excepthook = self._on_uncaught
         if threading.current_thread() is threading.main_thread():
             found = signal.getsignal(signal.SIGTERM)
-            # None: a handler that isn't Python's; SIG_IGN: the host will not die of it. Neither is ours to change.
-            if found not in (None, signal.SIG_IGN):
+            # None: a handler that isn't Python's; SIG_IGN: the host will not die of it. Neither is ours to change. And
+            # ours may still be there, if the last run ended in another thread than the main one.
+            if found not in (None, signal.SIG_IGN, self._on_sigterm):
                 self._found_handler = found
                 signal.signal(signal.SIGTERM, self._on_sigterm)
 

@@ -82,10 +82,11 @@ class Reporter(abc.ABC):
         """
         numbers = self._numbers(metrics)
         if epoch is None:
-            self.emit(MetricsLogged(metrics=numbers, iteration=iteration))
+            self.emit(MetricsLogged(metrics=numbers, iteration=None if iteration is None else int(iteration)))
             return
+        epoch = int(epoch)  # hosts and loops count in numpy, too
         total = total_epochs or self.state.total_epochs
-        took = duration if duration is not None else time.monotonic() - self._epoch_began
+        took = float(duration) if duration is not None else time.monotonic() - self._epoch_began
         self._epoch_began = time.monotonic()
         left = max(0, total - epoch) * took if total else None
         self.emit(EpochEnded(epoch=epoch, total_epochs=total, metrics=numbers, duration=took, time_left=left))
@@ -143,7 +144,7 @@ class Reporter(abc.ABC):
     @harmless
     def progress(self, current: float, total: float, category: str = "train") -> None:
         """Tell that `current` of `total` units of `category` are done."""
-        self.emit(ProgressMade(current=current, total=total, category=category))
+        self.emit(ProgressMade(current=float(current), total=float(total), category=category))
 
     @harmless
     def report_inference_completed(
@@ -184,6 +185,7 @@ class Reporter(abc.ABC):
         new = {name: reason for name, reason in skipped.items() if name not in self._skipped}
         if new:
             self._skipped.update(new)
+            new = {name: self._redactor.text(reason) for name, reason in new.items()}
             _log.warning("metrics skipped: %s", "; ".join(f"{name}: {reason}" for name, reason in new.items()))
             self.emit(MetricsSkipped(reasons=new))
         return numbers

@@ -16,14 +16,14 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from trainer_hooks.attempts import Claim, claim, join, load_addresses
 from trainer_hooks.courier.start import Delivery, start_delivery
 from trainer_hooks.endings import endings
-from trainer_hooks.errors import classify
+from trainer_hooks.errors import ErrorType, classify
 from trainer_hooks.events import (
     TERMINAL,
     AnyEvent,
@@ -42,7 +42,7 @@ from trainer_hooks.logs import LogForwarder
 from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.reporter import Reporter
 from trainer_hooks.settings import Settings, environment, main_process_rank
-from trainer_hooks.shield import guard
+from trainer_hooks.shield import ask, guard
 from trainer_hooks.staging import Stager
 from trainer_hooks.storage import check_storage
 from trainer_hooks.summary import print_delivery, print_summary
@@ -50,6 +50,7 @@ from trainer_hooks.summary import print_delivery, print_summary
 _log = logging.getLogger("trainer_hooks")
 # Kubernetes gives 30 s between SIGTERM and SIGKILL; the host needs some of them for itself.
 _GRACE_ON_SIGTERM = 20.0
+_ERROR_KINDS = frozenset(get_args(ErrorKind))
 
 
 class Run(Reporter):
@@ -64,7 +65,8 @@ class Run(Reporter):
         redactor = Redactor(known_secrets(environment()))
         super().__init__(redactor, _stager(claimed) if claimed else None)
         self._claim = claimed
-        self._ending = threading.Lock()
+        self._pid = os.getpid()
+        self._ending = threading.RLock()  # a signal handler may end the run while this very thread ends it
         self._ended = False
         self._handed_over = False
         self._signal: str | None = None
@@ -100,21 +102,22 @@ class Run(Reporter):
 
     @property
     def is_heard(self) -> bool:
-        """Whether what is told now goes anywhere: not in a silent run, and not after the end."""
-        return self._claim is not None and not self._ended
+        """Whether what is told now goes anywhere: not in a silent run, after the end, or in a forked child."""
+        return self._claim is not None and not self._ended and os.getpid() == self._pid
 
     def emit(self, event: AnyEvent) -> None:
         """Accept an event: when this returns, no death of the process can lose it. After the end, none is accepted."""
         with guard("emitting an event"):
-            if self._claim is None or self._ended:
+            if self._claim is None or not self.is_heard:
                 return
             if isinstance(event, TERMINAL):
                 with self._ending:
-                    if self._ended:
-                        return
-                    self._ended = True
+                    if not self._ended:
+                        self._claim.journal.append(event)
+                        self._ended = True
+            else:
+                self._claim.journal.append(event)
             self.state.apply(event)
-            self._claim.journal.append(event)
             if isinstance(event, EpochEnded) and self._delivery:
                 self._delivery.ensure()
 
@@ -173,8 +176,8 @@ class Run(Reporter):
                 )
             self._end(
                 RunFailed(
-                    error=error_type or (classify(exception) if exception else "UnknownError"),
-                    message=self._redactor.text(str(error) or type(error).__name__),
+                    error=error_type if error_type and error_type in _ERROR_KINDS else _classified(exception),
+                    message=self._redactor.text(_said(error)),
                     exception=_qualified_name(exception) if exception else None,
                     traceback=self._redactor.text(traceback_text) if traceback_text else None,
                     epoch=self.state.epoch,
@@ -238,7 +241,7 @@ class Run(Reporter):
         return self._ended and self.flush(timeout=0)
 
     def _end(self, event: AnyEvent) -> None:
-        if self._claim is None or self._ended:
+        if self._claim is None or not self.is_heard:
             return
         self.emit(event)
         if self._logs:
@@ -415,6 +418,17 @@ def _claim_somewhere(settings: Settings, resumed: str | None) -> Claim | None:
 def _forget(run: Run) -> None:
     if run in _open_runs:
         _open_runs.remove(run)
+
+
+def _classified(error: BaseException | None) -> ErrorKind:
+    kind = ask(lambda: classify(error)) if error is not None else None
+    return kind if isinstance(kind, str) else ErrorType.UNKNOWN_ERROR
+
+
+def _said(error: BaseException | str) -> str:
+    """What the error says; an exception may be unable to."""
+    text = ask(lambda: str(error))
+    return text if isinstance(text, str) and text else type(error).__name__
 
 
 def _qualified_name(error: BaseException) -> str:

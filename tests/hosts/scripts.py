@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,29 @@ from typing import Any
 ROOT = Path(__file__).parent.parent.parent
 
 
+# A small disk of its own for the runs, in a mount namespace that ends with the script; no privilege is needed.
+ON_A_SMALL_DISK = [
+    *("unshare", "--map-root-user", "--mount", "sh", "-c"),
+    'mkdir -p "$TRAINER_HOOKS_DIR" && mount -t tmpfs -o size=4m tmpfs "$TRAINER_HOOKS_DIR" && exec "$@"',
+    "sh",
+]
+
+
 def run(
-    host: Any, folder: Path, *arguments: str, epochs: int = 2, **environment: str
+    host: Any, folder: Path, *arguments: str, epochs: int = 2, under: Sequence[str] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the host's script to its end."""
-    with start(host, folder, *arguments, epochs=epochs, **environment) as process:
+    """Run the host's script to its end, under another command if one is given."""
+    with start(host, folder, *arguments, epochs=epochs, under=under, **environment) as process:
         out, err = process.communicate(timeout=120)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @contextmanager
 def start(
-    host: Any, folder: Path, *arguments: str, epochs: int = 2, **environment: str
+    host: Any, folder: Path, *arguments: str, epochs: int = 2, under: Sequence[str] = (), **environment: str
 ) -> Iterator[subprocess.Popen[str]]:
     """The host's script while it runs; killed at the end of the block, if it still does. It leads its own group."""
-    command = [sys.executable, "-m", f"tests.hosts.{host.name}", str(folder), str(epochs), *arguments]
+    command = [*under, sys.executable, "-m", f"tests.hosts.{host.name}", str(folder), str(epochs), *arguments]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -36,7 +44,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        process_group=0,
+        start_new_session=True,
     )
     with process:
         try:

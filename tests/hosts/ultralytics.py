@@ -7,6 +7,7 @@ python -m tests.hosts.ultralytics FOLDER EPOCHS [--autolog] [--data YAML] [--do 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -131,7 +132,15 @@ def _fail_in_rank_1() -> None:
         _fail()
 
 
+def _fill_the_disk() -> None:
+    """Not a byte more fits where the runs are kept."""
+    with open(f"{os.environ['TRAINER_HOOKS_DIR']}/ballast", "ab", buffering=0) as file, contextlib.suppress(OSError):  # noqa: PTH123
+        while file.write(bytes(1 << 16)):
+            pass
+
+
 ENDS: dict[str, Callable[[], Any]] = {
+    "fill the disk": _fill_the_disk,
     "raise": _fail,
     "raise in rank 1": _fail_in_rank_1,
     "interrupt": lambda: os.kill(os.getpid(), signal.SIGINT),

@@ -326,6 +326,24 @@ def test_offline_keeps_everything_and_sync_sends_it_with_the_original_times(
     assert [read_history(run).latest.status for run in list_runs(root)] == ["completed"]
 
 
+def test_a_disk_that_fills_up_does_not_stop_the_training(host: Any, tmp_path: Path) -> None:
+    filling = ["--do", "fill the disk", "--at", "on_fit_epoch_end", "--epoch", "1"]
+    done = scripts.run(
+        host,
+        tmp_path,
+        "--autolog",
+        *filling,
+        epochs=3,
+        under=scripts.ON_A_SMALL_DISK,
+        TRAINER_HOOKS_STORAGE=f"file://{tmp_path}/store",
+    )
+    undisturbed = scripts.run(host, tmp_path / "undisturbed", epochs=3)
+    assert (done.returncode, undisturbed.returncode) == (0, 0), done.stderr
+    assert done.stdout.splitlines()[-1] == undisturbed.stdout.splitlines()[-1]
+    assert "at risk" in done.stderr
+    assert "No space left on device" in done.stderr
+
+
 def test_disabled_leaves_no_trace(host: Any, tmp_path: Path, root: Path) -> None:
     done = scripts.run(host, tmp_path, "--autolog", TRAINER_HOOKS_MODE="disabled")
     assert done.returncode == 0

@@ -86,12 +86,20 @@ def _start_osd(stack: contextlib.ExitStack, config: Path) -> None:
     osd = str(uuid.uuid4())
     _run(config, "ceph", "osd", "new", osd, "0")
     _run(config, "ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
-    stack.enter_context(_daemon(config, "ceph-osd", "-i", "0"))
+    # Now and then an OSD greets its monitor too early, is told "wrong fsid", and ends: then it is started again.
+    for _ in range(5):
+        process = stack.enter_context(_daemon(config, "ceph-osd", "-i", "0"))
+        while process.poll() is None:
+            if " 1 up" in _run(config, "ceph", "osd", "stat"):
+                return
+    message = "ceph-osd ended five times; see osd.0.log"
+    raise RuntimeError(message)
 
 
-def _run(config: Path, *command: str) -> None:
+def _run(config: Path, *command: str) -> str:
     environment = {**os.environ, "CEPH_CONF": str(config)}
-    subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True)
+    done = subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True, text=True)
+    return done.stdout
 
 
 @contextlib.contextmanager
