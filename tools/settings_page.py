@@ -27,7 +27,7 @@ def page() -> str:
     rows = []
     for name, env in ENVIRONMENT.items():
         default = getattr(defaults, name)
-        shown = "–" if default is None else f"`{default}`"
+        shown = "-" if default is None else f"`{default}`"
         secret = " (a credential)" if env.secret else ""
         rows.append(f"| `{name}` | `{'`, `'.join(env.names)}` | {shown} | {DESCRIPTIONS[name]}{secret} |\n")
     return INTRODUCTION + "".join(rows)

@@ -95,7 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Seconds,
         _Env("TRAINER_HOOKS_LINGER"),
-        "seconds the courier goes on trying after the training is gone; then `trainer-hooks sync` takes over",
+        "seconds the courier goes on trying after the run's end, at least flush_timeout; then `trainer-hooks sync`",
     ] = 900.0
     retry_delay: Annotated[
         float,

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from trainer_hooks.attempts import Claim
 from trainer_hooks.events import Metrics, RunCompleted, RunFailed, RunInterrupted
 from trainer_hooks.history import RunState, stored_checkpoints
-from trainer_hooks.ledger import read_pending
 
 
 def print_summary(claimed: Claim, state: RunState, *, at_risk: str | None) -> None:
@@ -23,6 +22,8 @@ def print_delivery(claimed: Claim, *, delivered: bool) -> None:
         _say(f"  stored       {stored.uri}")
     if delivered:
         return
+    from trainer_hooks.ledger import read_pending  # knows all destinations: not for the training's start to load
+
     for name, (count, trouble) in read_pending(claimed.directory).items():
         _say(f"  pending      {count} for {name}{f': {trouble}' if trouble else ''}")
     _say(

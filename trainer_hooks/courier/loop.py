@@ -51,7 +51,9 @@ class Courier:
     """Delivers one run from its directory; see the module's docstring for when it ends."""
 
     def __init__(self, run_directory: Path, settings: Settings, *, patience: float | None = None) -> None:
-        """`patience`: how long to go on, in seconds, once the attempt is over; by default `settings.linger`.
+        """Deliver for `patience` seconds at most once the attempt is over.
+
+        By default for `settings.linger`, and at least as long as the training waits at its end.
 
         Raises:
             FileNotFoundError: if there is no run in that directory.
@@ -62,7 +64,7 @@ class Courier:
             raise FileNotFoundError(message)
         self._directory = run_directory
         self._settings = settings
-        self._patience = settings.linger if patience is None else patience
+        self._patience = max(settings.linger, settings.flush_timeout) if patience is None else patience
         self._header = _owner(headers)
         self._follower = _Follower(run_directory, self._header.attempt)
         self._watch = ProcessWatch(self._header.process)

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
 import importlib.util
 import pkgutil
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from trainer_hooks.errors import MissingPackage, UnknownFramework
 from trainer_hooks.run import Run
 from trainer_hooks.settings import Settings
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 _GROUP = "trainer_hooks.integrations"
 
@@ -37,8 +39,7 @@ class Opener(Protocol):
 
 def known_frameworks() -> list[str]:
     """The names of all integrations, ours and those of entry points."""
-    ours = {module.name for module in pkgutil.iter_modules(__path__)}
-    return sorted(ours | {point.name for point in importlib.metadata.entry_points(group=_GROUP)})
+    return sorted(_ours() | {point.name for point in _of_others()})
 
 
 def find_attach(framework: str) -> Callable[[Opener], Callable[[], None]]:
@@ -48,7 +49,8 @@ def find_attach(framework: str) -> Callable[[Opener], Callable[[], None]]:
         UnknownFramework: if there is no integration of that name.
         MissingPackage: if the framework isn't installed.
     """
-    if framework not in known_frameworks():
+    # Ours first: looking through all installed packages for entry points takes longer than the rest of `autolog`.
+    if framework not in _ours() and framework not in known_frameworks():
         close = difflib.get_close_matches(framework, known_frameworks(), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         message = f"no integration for {framework!r} (known: {', '.join(known_frameworks())}){hint}"
@@ -60,9 +62,20 @@ def find_attach(framework: str) -> Callable[[Opener], Callable[[], None]]:
         raise MissingPackage(message) from error
 
 
+def _ours() -> set[str]:
+    return {module.name for module in pkgutil.iter_modules(__path__)}
+
+
+def _of_others() -> EntryPoints:
+    from importlib.metadata import entry_points  # takes longer to import than all of ours, and is seldom needed
+
+    return entry_points(group=_GROUP)
+
+
 def _load(framework: str) -> Callable[[Opener], Callable[[], None]]:
-    for point in importlib.metadata.entry_points(group=_GROUP, name=framework):
-        attach: Callable[[Opener], Callable[[], None]] = point.load()
-        return attach
-    found: Callable[[Opener], Callable[[], None]] = importlib.import_module(f"{__name__}.{framework}").attach
-    return found
+    attach: Callable[[Opener], Callable[[], None]]
+    if framework in _ours():
+        attach = importlib.import_module(f"{__name__}.{framework}").attach
+    else:
+        attach = next(point for point in _of_others() if point.name == framework).load()
+    return attach

@@ -10,14 +10,16 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import msgspec
 
 from trainer_hooks.errors import InvalidSetting, MissingPackage
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _ENTRY_POINTS = "trainer_hooks.storage"
 _MODULE_OF_SCHEME = {"file": "local"}
@@ -155,7 +157,7 @@ def _check_scheme(uri: str) -> str:
         # Not shown: what isn't a URI at all may be a secret, pasted into the wrong variable.
         message = f"the storage address is not a URI; write s3://bucket/prefix or file:///path ({_known()})"
         raise InvalidSetting(message)
-    if scheme.lower() not in _schemes() and not entry_points(group=_ENTRY_POINTS, name=scheme.lower()):
+    if scheme.lower() not in _schemes() and not _of_others(scheme.lower()):
         message = (
             f"no storage is known for {scheme!r}:// ({_known()}); correct the scheme or install the package for it"
         )
@@ -167,8 +169,15 @@ def _factory(scheme: str) -> Callable[..., Storage]:
     if scheme in _schemes():
         module = import_module(f"{__name__}.{_MODULE_OF_SCHEME.get(scheme, scheme)}")
         return cast("Callable[..., Storage]", module.open)
-    (entry_point, *_) = entry_points(group=_ENTRY_POINTS, name=scheme)
+    (entry_point, *_) = _of_others(scheme)
     return cast("Callable[..., Storage]", entry_point.load())
+
+
+def _of_others(scheme: str | None = None) -> list[EntryPoint]:
+    from importlib.metadata import entry_points  # takes longer to import than all of ours, and is seldom needed
+
+    found = entry_points(group=_ENTRY_POINTS)
+    return [point for point in found if scheme in (None, point.name)]
 
 
 def _schemes() -> list[str]:
@@ -178,5 +187,5 @@ def _schemes() -> list[str]:
 
 
 def _known() -> str:
-    others = {entry_point.name for entry_point in entry_points(group=_ENTRY_POINTS)}
+    others = {entry_point.name for entry_point in _of_others()}
     return f"known: {', '.join(sorted({*_schemes(), *others}))}"
