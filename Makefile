@@ -9,10 +9,10 @@ RUN = $(abspath $(VENV))/bin
 DEMO = $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check bench
+.PHONY: help demo test test-ceph compatibility lint check bench
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # Ultralytics' settings go to demo/, too, so that the user's own stay as they are.
 demo: export YOLO_OFFLINE = 1
@@ -34,6 +34,14 @@ lint: ## ruff, mypy and import-linter
 	$(RUN)/ruff format --check
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+
+test-ceph: ## the storage tests against a real Ceph object gateway (Debian: radosgw, ceph-mon, ceph-osd, ceph-mgr, ceph-common)
+	@$(ENVIRONMENT) test check
+	@$(RUN)/python -m pytest tests/storage --ceph $(ARGS)
+
+compatibility: ## train with every supported version of Ultralytics; writes docs/compatibility.md
+	@$(ENVIRONMENT) test
+	@$(RUN)/python tools/compatibility.py $(ARGS)
 
 check: lint test ## lint and test: what has to pass before a commit
 

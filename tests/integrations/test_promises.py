@@ -83,8 +83,9 @@ def test_the_weights_are_the_same_whatever_the_backend_does(
 
 
 @pytest.mark.framework
+@pytest.mark.parametrize("delivery", ["process", "thread"])
 def test_the_weights_are_the_same_when_nobody_listens(
-    host: Any, attached: Any, undisturbed: Any, tmp_path: Path
+    host: Any, attached: Any, undisturbed: Any, tmp_path: Path, delivery: str
 ) -> None:
     nobody = f"http://127.0.0.1:{nothing_listens()}"
     attached(
@@ -94,6 +95,7 @@ def test_the_weights_are_the_same_when_nobody_listens(
         storage_endpoint=nobody,
         storage_access_key="key",
         storage_secret_key="secret",
+        delivery=delivery,
         linger=0,
     )
     assert host.train(tmp_path, 2).weights == undisturbed

@@ -630,20 +630,6 @@ def test_only_the_main_process_of_a_job_speaks(
     assert histories(tmp_path) == []
 
 
-@pytest.mark.slow
-def test_a_launch_of_several_processes_that_fails_is_a_failure(autolog: Autolog, tmp_path: Path) -> None:
-    autolog()
-    trainer = DetectionTrainer(overrides={**options(tmp_path), "model": str(host.MODEL)})
-    # As where the devices are "0,1"; there are none here, so that the processes fail. Without cloudpickle the host
-    # can't even start them.
-    trainer.ddp, trainer.world_size = True, 2
-    with pytest.raises((subprocess.CalledProcessError, ModuleNotFoundError)) as raised:
-        trainer.train()
-    assert epochs(tmp_path) == []
-    (failed,) = told(tmp_path, RunFailed)
-    assert failed.message == str(raised.value)
-
-
 # Resuming
 
 
@@ -690,7 +676,9 @@ def test_another_process_resumes_the_run_of_one_that_was_killed(
     (history,) = histories(tmp_path)
     assert [attempt.status for attempt in history.attempts] == ["lost", "completed"]
     assert job is None or history.run == job
-    assert sorted(set(epochs(tmp_path))) == [1, 2, 3, 4] if 2 in epochs(tmp_path) else [1, 3, 4]
+    # Killed in the user's own callback, which hears of the second epoch's end first; its checkpoint was told before.
+    assert epochs(tmp_path) == [1, 3, 4]
+    assert [event.epoch for event in told(tmp_path, CheckpointSaved)][:3] == [1, 2, 3]
 
 
 def test_a_resume_that_finds_no_checkpoint_is_a_failed_run_of_its_own(autolog: Autolog, tmp_path: Path) -> None:

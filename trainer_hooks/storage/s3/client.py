@@ -56,7 +56,9 @@ def _config(endpoint: str | None) -> Config:
         signature_version="s3v4",
         connect_timeout=5,
         read_timeout=30,
-        retries={"mode": "standard", "total_max_attempts": 3},  # at once; the courier tries again later
+        # Once: the courier tries again. And botocore draws its waits from the global random generator: in a thread of
+        # the training, that is the training's.
+        retries={"mode": "standard", "total_max_attempts": 1},
         max_pool_connections=_CONNECTIONS,
         tcp_keepalive=True,
         # Older servers refuse the newer checksums; what is stored is compared by MD5 instead.

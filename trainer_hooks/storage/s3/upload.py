@@ -136,8 +136,8 @@ class Upload:
         request = {"UploadId": upload, "MultipartUpload": {"Parts": parts}}
         try:
             return self._calls("complete_multipart_upload", self._key, **request)
-        except UploadGone:
-            # The client asked twice, because no answer came to the first request; that one may have done it.
+        except (UploadGone, Interrupted):
+            # Where no answer came, or somebody on the way has asked twice, the request may have done its work.
             if md5_of(self._calls.head(self._key)) not in self._expected():
                 raise
             return {}
