@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from trainer_hooks import shield
-from trainer_hooks.settings import ENVIRONMENT
+from trainer_hooks.settings import AUTOLOG, ENVIRONMENT
 
 _OF_SETTINGS = {variable for env in ENVIRONMENT.values() for variable in env.names}
 
@@ -17,7 +18,7 @@ _OF_SETTINGS = {variable for env in ENVIRONMENT.values() for variable in env.nam
 @pytest.fixture(autouse=True)
 def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No setting of the machine's counts; runs are kept in the test's own folder, and couriers soon end."""
-    for variable in _OF_SETTINGS & os.environ.keys():
+    for variable in (_OF_SETTINGS | {AUTOLOG}) & os.environ.keys():
         monkeypatch.delenv(variable)
     root = tmp_path / "trainer_runs"
     monkeypatch.setenv("TRAINER_HOOKS_DIR", str(root))
@@ -36,8 +37,15 @@ def nothing_swallowed(request: pytest.FixtureRequest) -> Iterator[None]:
         assert not shield.caught, f"errors of ours were swallowed: {dict(shield.caught)}"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_ultralytics_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Ultralytics neither asks the network nor touches the user's settings."""
+_ULTRALYTICS_SETTINGS = tempfile.TemporaryDirectory(prefix="ultralytics-")
+
+
+def pytest_configure() -> None:
+    """Ultralytics neither asks the network nor touches the user's settings; said before any test file imports it."""
     os.environ["YOLO_OFFLINE"] = "1"
-    os.environ["YOLO_CONFIG_DIR"] = str(tmp_path_factory.mktemp("ultralytics"))
+    os.environ["YOLO_CONFIG_DIR"] = _ULTRALYTICS_SETTINGS.name
+
+
+def pytest_unconfigure() -> None:
+    """Nothing is left behind."""
+    _ULTRALYTICS_SETTINGS.cleanup()

@@ -118,8 +118,8 @@ def test_attempts_are_told_apart_and_the_silent_dead_one_is_lost(tmp_path):
 
 
 def test_what_others_write_for_an_attempt_belongs_to_it(tmp_path):
-    journal(tmp_path, attempt=1, writer="courier").append(RunLost(reason="gone"))
     journal(tmp_path, attempt=1).append(RunStarted())
+    journal(tmp_path, attempt=1, writer="courier").append(RunLost(reason="gone"))
     (attempt,) = read_history(tmp_path).attempts
     assert attempt.header.writer == "training"
     assert attempt.state.ended == RunLost(reason="gone")

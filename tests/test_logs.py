@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -152,6 +154,45 @@ def test_a_logger_that_does_not_propagate_is_told_where_it_is_named(forwarder, l
     logger.warning("heard")
     logger.getChild("part").warning("heard, too")
     assert [message for _, message, _ in told] == ["heard", "heard, too"]
+
+
+def test_nothing_of_ours_is_put_on_a_record(logger):
+    """Handlers that pickle records, such as those of several processes, get what they would get without us."""
+    queue = multiprocessing.Queue()
+    sent, seen = logging.handlers.QueueHandler(queue), []
+    logger.addHandler(sent)
+    logger.addFilter(lambda record: seen.append(sorted(vars(record))) or True)
+    forwarders = [LogForwarder(lambda *_, **__: None, "INFO"), LogForwarder(lambda *_, **__: None, "INFO")]
+    for forwarder in forwarders:
+        forwarder.listen("")
+    try:
+        logger.info("one of %d", 3)
+        got = queue.get(timeout=30)
+    finally:
+        for forwarder in forwarders:
+            forwarder.stop()
+        logger.removeHandler(sent)
+        queue.close()
+        queue.join_thread()
+    assert got.getMessage() == "one of 3"
+    assert set(vars(got)) - {"message", "asctime"} == set(seen[0])
+
+
+class LoggerOfAHeir(logging.Logger):
+    """As a library's that adds to the method it inherits."""
+
+    def callHandlers(self, record):  # noqa: N802 - logging's name
+        super().callHandlers(record)
+
+
+def test_a_record_that_two_methods_pass_on_is_told_once(forwarder, told):
+    own = LoggerOfAHeir("heir")
+    own.parent = logging.getLogger()
+    own.addHandler(logging.NullHandler())
+    forwarder.listen(own)
+    own.warning("heard")
+    own.warning("heard")
+    assert [message for _, message, _ in told] == ["heard", "heard"]
 
 
 class LoggerOfItsOwn(logging.Logger):

@@ -13,6 +13,7 @@ import weakref
 
 import pytest
 
+from tests.waiting import wait_until
 from trainer_hooks import shield
 from trainer_hooks.shield import Observer, Patch, ask, attempt, caught, followed, guard, harmless, observed
 
@@ -200,6 +201,33 @@ def test_what_others_have_wrapped_again_is_left_alone(caplog):
         Host.train = original
 
 
+def test_one_that_others_have_wrapped_again_only_passes_on(announcer):
+    _, heard = announcer
+    original, watching, again, host = vars(Host)["train"], Watching(), Watching(), Host()
+    patches = [
+        Patch(Host, "train", observed(watching)),
+        Patch(Announcer, "run_callbacks", followed({"on_end": heard.append})),
+    ]
+    functions = vars(Host)["train"], vars(Announcer)["run_callbacks"]
+    try:
+        Host.train, Announcer.run_callbacks = (lambda *a, f=f, **o: f(*a, **o) for f in functions)
+        for patch in patches:
+            patch.undo()
+        assert host.train(3) is Host.result
+        assert watching.told == []
+        with pytest.raises(ValueError, match="the host's own"):
+            host.train(-1)
+        assert Announcer().run_callbacks("on_end") == "ON_END"
+        assert [told[0] for told in heard] == ["on_end"], "to the fixture's alone"
+        patches.append(Patch(Host, "train", observed(again)))
+        assert host.train(3) is Host.result
+        patches.pop().undo()
+    finally:
+        Host.train, Announcer.run_callbacks = original, functions[1].__wrapped__
+    assert watching.told == []
+    assert [what for what, *_ in again.told] == ["before", "returned"]
+
+
 # Announcements
 
 
@@ -329,6 +357,72 @@ def test_the_guard_may_be_entered_by_a_signal_handler_while_it_reports():
         signal.signal(signal.SIGALRM, before)
     assert caught["busy: KeyError"] == turns
     assert caught["handling a signal: ValueError"] == len(handled)
+
+
+class Alarm:
+    """Handlers of the host's that raise, of each kind there is."""
+
+    def raising(self, *_):
+        raise TimeoutError("the host's alarm")
+
+    def raising_further_down(self, *_):
+        self.raising()
+
+    def __call__(self, *_):
+        raise TimeoutError("the host's alarm")
+
+
+ALARMS = {
+    "method": Alarm().raising,
+    "further down": lambda *_: Alarm().raising_further_down(),
+    "object": Alarm(),
+    "partial": functools.partial(functools.partial(Alarm.raising, Alarm()), "more"),
+}
+
+
+@pytest.fixture(params=ALARMS.values(), ids=ALARMS)
+def alarm(request):
+    """Sets the host's alarm, to go off very soon."""
+    before = signal.signal(signal.SIGALRM, request.param)
+    yield lambda: signal.setitimer(signal.ITIMER_REAL, 0.01)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def work_for_long():
+    wait_until(lambda: False)
+
+
+@pytest.mark.timeout(60, method="thread")  # as above
+def test_what_the_hosts_signal_handler_raises_while_we_are_busy_is_the_hosts(alarm, patched):
+    class Busy(Observer):
+        def before(self, *_, **__):
+            work_for_long()
+
+    patched(Busy())
+    for ours in (lambda: attempt("copying", work_for_long), lambda: ask(work_for_long), Host().train):
+        alarm()
+        with pytest.raises(TimeoutError, match="the host's alarm"):
+            ours()
+    assert Host.calls == 0
+    assert not caught
+
+
+@swallows
+def test_our_own_errors_stay_inside_where_a_signal_handler_of_the_hosts_calls_us():
+    def handler(*_):
+        with guard("saving in a handler"):
+            [].pop()
+        attempt("reading in a handler", int, "x")
+        with guard("calling what is no handler"):
+            Alarm().raising()
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.raise_signal(signal.SIGALRM)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert sum(caught.values()) == 3
 
 
 @swallows

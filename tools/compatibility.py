@@ -10,7 +10,6 @@ are, it is tried with numpy 1 and with torch's old way of loading checkpoints; t
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import datetime as dt
 import hashlib
@@ -233,8 +232,9 @@ def _page(rows: list[_Row], command: str) -> str:
     lines = [
         "# Ultralytics versions",
         "",
-        f"Made on {today} by `{command}`, on the CPU: for each version, two epochs of a tiny detector under `autolog`",
-        "with storage in a folder, and a training whose dataset is missing; judged by what the runs' journals say.",
+        f"Made on {today} by `{command}`, on the CPU:",
+        "for each version, two epochs of a tiny detector under `autolog` with storage in a folder, and a training",
+        "whose dataset is missing; judged by what the runs' journals say.",
         "",
         "- trains: the process ended with status 0.",
         "- epochs right: each epoch is told exactly once and in order, every value as in the host's `results.csv`, and",
@@ -259,9 +259,11 @@ def _main() -> None:
     with tempfile.TemporaryDirectory(prefix="compatibility-") as folder:
         bench = _Bench(Path(folder))
         for version in options.versions or _chosen():
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
                 rows.append(bench.judge(version))
-                print(" | ".join(rows[-1].cells()), flush=True)
+            except subprocess.TimeoutExpired:
+                rows.append(_Row(version, "-", note=f"not over within {_WITHIN} s"))
+            print(" | ".join(rows[-1].cells()), flush=True)
     page = _page(rows, " ".join(["python", *sys.argv]))
     if options.output:
         options.output.write_text(page)

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
+import os
 import secrets
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
-from trainer_hooks.events import TERMINAL, Record, RunLost, SegmentOpened
+from trainer_hooks.events import TERMINAL, Record, RunLost, RunStarted, SegmentOpened
 from trainer_hooks.files import locked, write_whole
-from trainer_hooks.history import last_epoch, list_runs, read_history
-from trainer_hooks.journal import Journal, read_headers, read_records
+from trainer_hooks.history import last_epoch, list_runs
+from trainer_hooks.journal import Journal, Reader, owner, read_headers, read_records, sizes
 from trainer_hooks.process import is_alive, this_process
 from trainer_hooks.settings import Settings
 
+_log = logging.getLogger("trainer_hooks")
 _RUN_FILE = "run.json"
 _LOCK_FILE = "claim.lock"
 _CLAIM_WITHIN = 5.0
+_TAIL = 1 << 20
+_HEAD = 10
 _LONGEST_NAME = 150
 _DIGEST = 16
 
@@ -38,6 +45,30 @@ class Claim:
     attempt: int
     journal: Journal
     settings: Settings
+
+
+def claim_somewhere(settings: Settings, resumed: str | None = None) -> Claim | None:
+    """`claim` in the settings' directory, else, with a warning, among the temporary files; None if neither will do."""
+    places: dict[str, Callable[[], Path]] = {
+        settings.directory: lambda: settings.root,
+        "a temporary directory": _temporary_root,
+    }
+    for place, find_root in places.items():
+        try:
+            root = find_root()
+            claimed = claim(root, msgspec.structs.replace(settings, directory=str(root)), resumed)
+        except OSError as error:
+            _log.warning("runs can't be kept in %s: %s", place, error)
+            continue
+        if claimed.settings.job_id != settings.job_id:
+            _log.warning(
+                "job %s is another training's: this one is kept as run %s, and not told to the platform",
+                settings.job_id,
+                claimed.run,
+            )
+        return claimed
+    _log.warning("no directory can be written: this run is not recorded")
+    return None
 
 
 def claim(root: Path, settings: Settings, resumed: str | None = None) -> Claim:
@@ -72,7 +103,7 @@ def join(directory: Path, attempt: int, writer: str, settings: Settings) -> Clai
     Raises:
         OSError: if the segment can't be written.
     """
-    header = next(header for header in read_headers(directory).values() if header.attempt == attempt)
+    header = owner(read_headers(directory), attempt)
     journal = Journal(directory, run=header.run, attempt=attempt, writer=writer, job=header.job)
     return Claim(directory, header.run, attempt, journal, settings)
 
@@ -80,9 +111,9 @@ def join(directory: Path, attempt: int, writer: str, settings: Settings) -> Clai
 def find_run_by_output(root: Path, output_dir: str) -> str | None:
     """The newest run that wrote into that output folder of the host's; for a resume that names only a checkpoint."""
     for directory in list_runs(root):
-        history = read_history(directory)
-        if any(a.state.started and a.state.started.output_dir == output_dir for a in history.attempts):
-            return history.run
+        for record in Reader(directory).read(_HEAD, only=(SegmentOpened, RunStarted)):
+            if isinstance(record, Record) and getattr(record.event, "output_dir", None) == output_dir:
+                return record.run
     return None
 
 
@@ -106,6 +137,11 @@ def load_addresses(directory: Path) -> dict[str, str]:
     return addresses
 
 
+def _temporary_root() -> Path:
+    # Asked only when it is needed: where no temporary directory can be written, that is an error, too.
+    return Path(tempfile.gettempdir()) / f"trainer_runs-{os.getuid()}"
+
+
 def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming: bool) -> Claim | None:
     attempt = _next_attempt(directory, resuming=resuming)
     if attempt is None:
@@ -127,21 +163,24 @@ def _next_attempt(directory: Path, *, resuming: bool) -> int | None:
     newest = max((header.attempt for header in headers.values()), default=0)
     if newest == 0:
         return 1
-    owner = next(header for header in headers.values() if header.attempt == newest)
-    records = [record for record in read_records(directory) if record.attempt == newest]
+    before = owner(headers)
+    # The ends of its segments tell whether it has ended: this is the training's thread, and journals can be long.
+    ends = {number: max(0, size - _TAIL) for number, size in sizes(directory).items()}
+    records = [record for record in read_records(directory, ends) if record.attempt == newest]
     ended = any(isinstance(record.event, TERMINAL) for record in records)
-    finished_here = ended and owner.process == this_process() and not resuming
-    if finished_here or (not ended and is_alive(owner.process)):
+    lives = is_alive(before.process)
+    finished_here = ended and before.process == this_process() and not resuming
+    if finished_here or (not ended and lives):
         return None
     if not ended:
-        _close_lost(directory, owner, records)
+        _close_lost(directory, before, last_epoch(records, newest), seen=lives is False)
     return newest + 1
 
 
-def _close_lost(directory: Path, owner: SegmentOpened, records: list[Record]) -> None:
-    journal = Journal(directory, run=owner.run, attempt=owner.attempt, writer="recovery", job=owner.job)
-    reason = "its process was gone when the next attempt began"
-    journal.append(RunLost(reason=reason, epoch=last_epoch(records, owner.attempt)))
+def _close_lost(directory: Path, before: SegmentOpened, epoch: int | None, *, seen: bool) -> None:
+    journal = Journal(directory, run=before.run, attempt=before.attempt, writer="recovery", job=before.job)
+    gone = "its process was gone" if seen else "its process, on another host or in another container, had not ended it"
+    journal.append(RunLost(reason=f"{gone} when the next attempt began", epoch=epoch))
     journal.close()
 
 

@@ -28,13 +28,14 @@ class Autolog:
         """The run that is open at present, if any."""
         return current_run()
 
-    def attach(self, framework: str, settings: Settings) -> None:
+    def attach(self, framework: str, settings: Settings) -> _Opener:
         """Attach to the framework; a second time only changes the settings of runs to come."""
         if framework in self._attached:
             self._attached[framework][0].settings = settings
         else:
             opener = _Opener(settings)
             self._attached[framework] = (opener, find_attach(framework)(opener))
+        return self._attached[framework][0]
 
     def detach(self) -> None:
         """Restore every original object of the frameworks; a run that is open goes on until its process ends."""
@@ -55,24 +56,14 @@ class Autolog:
 
 
 class _Opener:
-    """Opens runs with the settings of the latest `autolog` call."""
+    """Opens runs with the settings of the latest `autolog` call; or, in a launched rank, joins the launching run."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.place: tuple[str, int] | None = None
 
     def __call__(self, *, resumed: str | None = None) -> Run:
-        return open_run(self.settings, resumed=resumed)
-
-
-class _Joiner(_Opener):
-    """Joins the run of the process that launched this one."""
-
-    def __init__(self, directory: str, attempt: int) -> None:
-        super().__init__(Settings.load())
-        self._place = (directory, attempt)
-
-    def __call__(self, *, resumed: str | None = None) -> Run:  # noqa: ARG002 - the launching process has seen to it
-        return join_run(*self._place)
+        return join_run(*self.place) if self.place else open_run(self.settings, resumed=resumed)
 
 
 _autolog = Autolog()
@@ -80,7 +71,7 @@ _autolog = Autolog()
 
 def join(framework: str, directory: str, attempt: int) -> None:
     """For a process that a framework has launched for one of its trainings: tell in that training's run."""
-    find_attach(framework)(_Joiner(directory, attempt))
+    _autolog.attach(framework, Settings.load()).place = (directory, attempt)
 
 
 def autolog(*frameworks: str, **settings: Any) -> Autolog:

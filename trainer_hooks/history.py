@@ -25,7 +25,7 @@ from trainer_hooks.events import (
     SegmentOpened,
     Validated,
 )
-from trainer_hooks.journal import read_headers, read_records, sizes
+from trainer_hooks.journal import owner, read_headers, read_records, sizes
 from trainer_hooks.process import is_alive
 
 Status: TypeAlias = Literal["opened", "running", "completed", "failed", "interrupted", "lost"]
@@ -132,11 +132,8 @@ class RunHistory:
 def read_history(run_directory: Path) -> RunHistory:
     """Read a run's directory: every attempt with its state."""
     headers = read_headers(run_directory)
-    attempts: dict[int, Attempt] = {}
-    for header in headers.values():
-        known = attempts.get(header.attempt)
-        if known is None or (header.writer == "training" and known.header.writer != "training"):
-            attempts[header.attempt] = Attempt(header.attempt, header)
+    numbers = {header.attempt for header in headers.values()}
+    attempts = {number: Attempt(number, owner(headers, number)) for number in numbers}
     for record in read_records(run_directory):
         if record.attempt in attempts:
             attempt = attempts[record.attempt]

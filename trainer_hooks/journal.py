@@ -142,6 +142,12 @@ class Journal:
             elif self._written > _ROTATE_AT:
                 self._rotate()
 
+    def retry(self) -> None:
+        """Write what waits in memory, if the disk takes it now."""
+        with self._lock:
+            if os.getpid() == self._pid and self._handle >= 0 and self.at_risk:
+                self._catch_up()
+
     def close(self) -> None:
         """Close the segment; what still waits in memory is tried a last time."""
         if os.getpid() != self._pid:
@@ -298,6 +304,12 @@ def read_headers(run_directory: Path) -> dict[int, SegmentOpened]:
             headers[number] = _opened(first) or _guessed(run_directory, attempt)
             attempt = headers[number].attempt
     return headers
+
+
+def owner(headers: Mapping[int, SegmentOpened], attempt: int | None = None) -> SegmentOpened:
+    """The header of the process that an attempt (by default the newest) belongs to: the one that began it."""
+    newest = max(header.attempt for header in headers.values()) if attempt is None else attempt
+    return next(header for _, header in sorted(headers.items()) if header.attempt == newest)
 
 
 def sizes(run_directory: Path) -> Cursor:

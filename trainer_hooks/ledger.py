@@ -22,6 +22,8 @@ from trainer_hooks.journal import Reader, read_headers, sizes
 from trainer_hooks.process import is_alive
 from trainer_hooks.settings import Settings
 
+COUNTED_AT_MOST = 10_000
+
 
 @dataclass(frozen=True)
 class Account:
@@ -123,14 +125,15 @@ def read_ledger(run_directory: Path, destinations: Iterable[str] = ()) -> Ledger
 def read_pending(run_directory: Path) -> dict[str, tuple[int, str | None]]:
     """How many records each destination of the present courier still has to take, and what its trouble is.
 
-    Reads only what lies behind each destination's cursor.
+    Reads only what lies behind each destination's cursor, and stops counting at `COUNTED_AT_MOST`: a process that is
+    about to end does not wait for a million.
     """
     courier = load_courier(run_directory)
     pending: dict[str, tuple[int, str | None]] = {}
     for name in courier.destinations if courier else ():
         state, handles = load_state(run_directory, name), _handled_by(name)
         reader, count = Reader(run_directory, state.cursor), 0
-        while handles and (found := reader.read(only=handles)):
+        while handles and count < COUNTED_AT_MOST and (found := reader.read(only=handles)):
             count += len(found)
         if count:
             pending[name] = (count, state.trouble)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import weakref
 from collections.abc import Callable
 
 from trainer_hooks.shield import Observer, Patch, observed
 
 _OURS = "trainer_hooks"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_SEEN = "_trainer_hooks_seen"
 _METHOD = "callHandlers"
 
 
@@ -27,6 +27,9 @@ class LogForwarder:
         self._least: int = logging.getLevelName(level)
         self._loggers: set[logging.Logger] = set()
         self._formatter = logging.Formatter()
+        # Not marked on the record, which is the host's: it may be pickled. A record can come by again, when a logger's
+        # own method calls that of its base or a handler hands it to another logger.
+        self._told: weakref.WeakSet[logging.LogRecord] = weakref.WeakSet()
 
     def listen(self, logger: str | logging.Logger) -> None:
         """Forward what reaches this logger, too: for those that don't propagate to the root ("")."""
@@ -41,9 +44,9 @@ class LogForwarder:
 
     def forward(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         """A record is on its way to the logger's handlers."""
-        if record.levelno < self._least or getattr(record, _SEEN, None) is self or not self._is_reached_by(logger):
+        if record.levelno < self._least or record in self._told or not self._is_reached_by(logger):
             return
-        setattr(record, _SEEN, self)
+        self._told.add(record)
         message = _COLOURS.sub("", record.getMessage())
         if record.exc_info:
             message = f"{message}\n{self._formatter.formatException(record.exc_info)}"

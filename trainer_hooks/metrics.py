@@ -61,6 +61,22 @@ def read_number(value: Any) -> Scalar:
     return number
 
 
+def read_count(value: Any) -> int | None:
+    """A whole number, from a number of any kind or its digits; None if it is none."""
+    if value is None:
+        return None
+    count = ask(lambda: int(value if isinstance(value, str) else read_number(value)))
+    return count if isinstance(count, int) and abs(count) <= _LARGEST_INT else None
+
+
+def read_quantity(value: Any) -> float | None:
+    """A finite number, from one of any kind; None if it is none."""
+    if value is None:
+        return None
+    quantity = ask(lambda: float(read_number(value)))
+    return quantity if isinstance(quantity, float) and math.isfinite(quantity) else None
+
+
 def _read(value: Any) -> Scalar:
     if isinstance(value, (bool, int)):
         return int(value) if abs(value) <= _LARGEST_INT else _finite_or_named(float(value))

@@ -122,10 +122,33 @@ class Redactor:
         """
         return _Plain(self).of(value, _DEEPEST, frozenset())
 
-    def mapping(self, values: Mapping[Any, Any]) -> dict[str, Any]:
-        """A mapping made plain, the values of secret names masked."""
-        plain: dict[str, Any] = self.plain(dict(values))
+    def mapping(self, values: Any) -> dict[str, Any]:
+        """A mapping, or an object's attributes, made plain, the values of secret names masked; empty for None."""
+        if values is None:
+            return {}
+        items = ask(lambda: dict(values))
+        if isinstance(items, Exception):
+            items = ask(lambda: dict(vars(values)))
+        plain: dict[str, Any] = self.plain({"value": values} if isinstance(items, Exception) else items)
         return plain
+
+    def word(self, value: Any) -> str | None:
+        """What something is called, as a text; None for None."""
+        plain = self.plain(value)
+        return plain if plain is None or isinstance(plain, str) else str(plain)
+
+    def words(self, values: Any) -> list[str]:
+        """Names, as texts: of one text, of a sequence, or the values of a mapping; what is None is left out."""
+        if isinstance(values, (str, os.PathLike)):
+            values = [values]
+        items = ask(lambda: list(values.values() if isinstance(values, Mapping) else values))
+        words = [] if isinstance(items, Exception) else [self.word(item) for item in items]
+        return [word for word in words if word is not None]
+
+    def words_by_name(self, values: Any) -> dict[str, str]:
+        """Texts by name, as `mapping`; what is None is left out."""
+        plain = self.mapping(values)
+        return {name: str(value) for name, value in plain.items() if value is not None}
 
     def _clean(self, text: str) -> str:
         if self._known:

@@ -1,6 +1,7 @@
 """What a run is told by its integration or its loop: methods that turn values of any kind into events.
 
-None of them raises for a value that can't be read, a file that can't be copied, or a delivery that fails.
+None of them raises for a value that can't be read, a file that can't be copied, or a delivery that fails; and none lets
+a field that can't be read cost the rest of the event.
 """
 
 from __future__ import annotations
@@ -17,24 +18,27 @@ from trainer_hooks.events import (
     AnyEvent,
     CheckpointSaved,
     EpochEnded,
+    Event,
     ExportCompleted,
     InferenceCompleted,
     Level,
     Logged,
     MetricsLogged,
     MetricsSkipped,
+    Operation,
     ProgressMade,
     RunStarted,
     Validated,
 )
 from trainer_hooks.history import RunState
-from trainer_hooks.metrics import read_metrics
+from trainer_hooks.metrics import read_count, read_metrics, read_quantity
 from trainer_hooks.redact import Redactor
-from trainer_hooks.shield import guard, harmless
+from trainer_hooks.shield import ask, guard, harmless
 from trainer_hooks.staging import Stager
 
 _log = logging.getLogger("trainer_hooks")
 _LEVELS: frozenset[str] = frozenset(get_args(Level))
+_OPERATIONS: frozenset[str] = frozenset(get_args(Operation))
 
 
 class Reporter(abc.ABC):
@@ -60,10 +64,17 @@ class Reporter(abc.ABC):
     @harmless
     def started(self, **details: Any) -> None:
         """Tell that the work begins; `details` are the fields of `RunStarted`, of any type."""
+        known = _known(details, RunStarted)
+        operation = self._redactor.word(known.get("operation"))
+        known["operation"] = operation if operation in _OPERATIONS else "training"
+        for name in ("framework", "task", "model", "output_dir", "resumed_from"):
+            known[name] = self._redactor.word(known.get(name))
         for name in ("params", "dataset"):
-            details[name] = self._redactor.mapping(details.get(name) or {})
-        details["class_names"] = [self._redactor.text(str(name)) for name in details.get("class_names") or ()]
-        self.emit(RunStarted(**details))
+            known[name] = self._redactor.mapping(known.get(name))
+        known["total_epochs"] = read_count(known.get("total_epochs"))
+        known["class_names"] = self._redactor.words(known.get("class_names"))
+        known["versions"] = self._redactor.words_by_name(known.get("versions"))
+        self.emit(RunStarted(**known))
 
     @harmless
     def log_metrics(
@@ -81,12 +92,13 @@ class Reporter(abc.ABC):
         `duration` of the epoch in seconds; without it, the time since the epoch before.
         """
         numbers = self._numbers(metrics)
+        epoch = read_count(epoch)  # hosts and loops count in numpy, too
         if epoch is None:
-            self.emit(MetricsLogged(metrics=numbers, iteration=None if iteration is None else int(iteration)))
+            self.emit(MetricsLogged(metrics=numbers, iteration=read_count(iteration)))
             return
-        epoch = int(epoch)  # hosts and loops count in numpy, too
-        total = total_epochs or self.state.total_epochs
-        took = float(duration) if duration is not None else time.monotonic() - self._epoch_began
+        total = read_count(total_epochs) or self.state.total_epochs
+        took = read_quantity(duration)
+        took = time.monotonic() - self._epoch_began if took is None else took
         self._epoch_began = time.monotonic()
         left = max(0, total - epoch) * took if total else None
         self.emit(EpochEnded(epoch=epoch, total_epochs=total, metrics=numbers, duration=took, time_left=left))
@@ -94,42 +106,49 @@ class Reporter(abc.ABC):
     @harmless
     def log_validation(self, metrics: Mapping[str, Any], *, epoch: int, **details: Any) -> None:
         """Tell a validation's result after `epoch` finished epochs; `details` are the other fields of `Validated`."""
-        details["per_class"] = {
-            self._redactor.text(str(name)): self._numbers(values)
-            for name, values in (details.get("per_class") or {}).items()
-        }
-        details["class_names"] = [self._redactor.text(str(name)) for name in details.get("class_names") or ()]
-        self.emit(Validated(epoch=epoch, metrics=self._numbers(metrics), **details))
+        known = _known(details, Validated)
+        per_class = ask(lambda: dict(known.get("per_class") or {}))
+        classes = {} if isinstance(per_class, Exception) else per_class
+        known["per_class"] = {self._redactor.word(name) or "": self._numbers(of) for name, of in classes.items()}
+        for name in ("task", "primary"):
+            known[name] = self._redactor.word(known.get(name))
+        for name in ("is_best", "final"):
+            known[name] = _is_true(known.get(name))
+        known["class_names"] = self._redactor.words(known.get("class_names"))
+        known["images"] = self._redactor.words_by_name(known.get("images"))
+        known["metrics"] = self._numbers(metrics)
+        self.emit(Validated(**{**known, "epoch": self._epoch(epoch)}))
 
     @harmless
     def log_checkpoint(
         self,
         path: str | os.PathLike[str],
         *,
-        names: Sequence[str] = ("last",),
+        names: str | Sequence[str] = ("last",),
         epoch: int | None = None,
         metrics: Mapping[str, Any] | None = None,
         final: bool = False,
     ) -> None:
-        """Tell that a checkpoint has been written, whole, and have it stored under these names.
+        """Tell that a checkpoint has been written, whole, and have it stored under this name, or these names.
 
         Where storage is configured the file is copied before this returns: it may be rewritten or deleted right after.
         """
         if not self.is_heard:
             return
         source = Path(path).absolute()
+        words = self._redactor.words(names) or ["last"]
         staged, size = None, source.stat().st_size
         if self._stager:
             with guard("copying a checkpoint"):
-                staged, size = self._stager.stage(source, names)
+                staged, size = self._stager.stage(source, words)
         self.emit(
             CheckpointSaved(
-                names=list(names),
-                path=str(source),
+                names=words,
+                path=self._redactor.text(str(source)),
                 size=size,
-                epoch=epoch,
-                metrics=self._numbers(metrics or {}),
-                final=final,
+                epoch=read_count(epoch),
+                metrics={} if metrics is None else self._numbers(metrics),
+                final=_is_true(final),
                 staged=staged,
             )
         )
@@ -137,14 +156,17 @@ class Reporter(abc.ABC):
     @harmless
     def log(self, message: str, level: str = "INFO", *, source: str = "trainer", **data: Any) -> None:
         """Tell a log record; CRITICAL and unknown levels count as ERROR."""
-        known = level.upper() if level.upper() in _LEVELS else "ERROR"
-        text = self._redactor.text(str(message))
-        self.emit(Logged(level=known, message=text, source=source, data=self._redactor.mapping(data)))  # type: ignore[arg-type]
+        name = str(logging.getLevelName(level) if isinstance(level, int) else self._redactor.word(level)).upper()
+        known: Any = name if name in _LEVELS else "ERROR"
+        text, origin = self._redactor.word(message) or "", self._redactor.word(source) or "trainer"
+        self.emit(Logged(level=known, message=text, source=origin, data=self._redactor.mapping(data)))
 
     @harmless
     def progress(self, current: float, total: float, category: str = "train") -> None:
         """Tell that `current` of `total` units of `category` are done."""
-        self.emit(ProgressMade(current=float(current), total=float(total), category=category))
+        done, of = read_quantity(current), read_quantity(total)
+        if done is not None and of is not None:
+            self.emit(ProgressMade(current=done, total=of, category=self._redactor.word(category) or "train"))
 
     @harmless
     def report_inference_completed(
@@ -156,13 +178,13 @@ class Reporter(abc.ABC):
         result_urls: Mapping[str, str] | None = None,
     ) -> None:
         """Tell an inference job's results; each needs an `image_path`."""
-        plain = [self._redactor.mapping(result) for result in results]
+        items = ask(lambda: list(results))
         self.emit(
             InferenceCompleted(
-                total_images=total_images,
-                total_time_ms=total_inference_time_ms,
-                results=plain,
-                result_urls=self._redactor.mapping(result_urls or {}),
+                total_images=read_count(total_images) or 0,
+                total_time_ms=read_quantity(total_inference_time_ms) or 0.0,
+                results=[] if isinstance(items, Exception) else [self._redactor.mapping(item) for item in items],
+                result_urls=self._redactor.words_by_name(result_urls),
             )
         )
 
@@ -173,15 +195,23 @@ class Reporter(abc.ABC):
         """Tell that an exported model is in storage, where `output_s3_uri` says."""
         self.emit(
             ExportCompleted(
-                export_format=export_format,
-                uri=output_s3_uri,
-                size=file_size_bytes,
-                metadata=self._redactor.mapping(metadata or {}),
+                export_format=self._redactor.word(export_format) or "",
+                uri=self._redactor.word(output_s3_uri) or "",
+                size=read_count(file_size_bytes) or 0,
+                metadata=self._redactor.mapping(metadata),
             )
         )
 
+    def _epoch(self, epoch: Any) -> int:
+        """That epoch; the run's present one where it can't be read."""
+        read = read_count(epoch)
+        return self.state.epoch if read is None else read
+
     def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        numbers, skipped = read_metrics(metrics)
+        read = ask(lambda: read_metrics(metrics))
+        if isinstance(read, Exception):
+            read = {}, {"metrics": f"{type(metrics).__qualname__} is no mapping of names to numbers"}
+        numbers, skipped = read
         new = {name: reason for name, reason in skipped.items() if name not in self._skipped}
         if new:
             self._skipped.update(new)
@@ -189,3 +219,15 @@ class Reporter(abc.ABC):
             _log.warning("metrics skipped: %s", "; ".join(f"{name}: {reason}" for name, reason in new.items()))
             self.emit(MetricsSkipped(reasons=new))
         return numbers
+
+
+def _is_true(value: Any) -> bool:
+    return ask(lambda: bool(value)) is True
+
+
+def _known(details: Mapping[str, Any], kind: type[Event]) -> dict[str, Any]:
+    """The details that the event has fields for; others are named in a warning."""
+    unknown = [name for name in details if name not in kind.__struct_fields__]
+    if unknown:
+        _log.warning("%s has no %s (known: %s)", kind.__name__, ", ".join(unknown), ", ".join(kind.__struct_fields__))
+    return {name: value for name, value in details.items() if name not in unknown}

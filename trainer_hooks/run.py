@@ -7,23 +7,24 @@ and nowhere else: in a distributed job only the main process gets a run that is 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
-import tempfile
+import sys
 import threading
 import time
-import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from trainer_hooks.attempts import Claim, claim, join, load_addresses
+from trainer_hooks.attempts import Claim, claim_somewhere, join, load_addresses
 from trainer_hooks.courier.start import Delivery, start_delivery
 from trainer_hooks.endings import endings
-from trainer_hooks.errors import ErrorType, classify
+from trainer_hooks.errors import ErrorType, InvalidSetting
 from trainer_hooks.events import (
     TERMINAL,
     AnyEvent,
@@ -34,15 +35,18 @@ from trainer_hooks.events import (
     RunCompleted,
     RunFailed,
     RunInterrupted,
+    RunStarted,
     SignalReceived,
 )
+from trainer_hooks.failures import describe
 from trainer_hooks.history import RunState
 from trainer_hooks.journal import read_records
 from trainer_hooks.logs import LogForwarder
+from trainer_hooks.metrics import read_count
 from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.reporter import Reporter
 from trainer_hooks.settings import Settings, environment, main_process_rank
-from trainer_hooks.shield import ask, guard
+from trainer_hooks.shield import ask, attempt, guard
 from trainer_hooks.staging import Stager
 from trainer_hooks.storage import check_storage
 from trainer_hooks.summary import print_delivery, print_summary
@@ -50,7 +54,9 @@ from trainer_hooks.summary import print_delivery, print_summary
 _log = logging.getLogger("trainer_hooks")
 # Kubernetes gives 30 s between SIGTERM and SIGKILL; the host needs some of them for itself.
 _GRACE_ON_SIGTERM = 20.0
-_ERROR_KINDS = frozenset(get_args(ErrorKind))
+# A host that dies of a signal's making does so within this; what it survives is not to blame for what comes later.
+_DIES_WITHIN = 60.0
+_UNTOLD = "what was said of it could not be told"
 
 
 class Run(Reporter):
@@ -62,7 +68,7 @@ class Run(Reporter):
 
     def __init__(self, claimed: Claim | None, settings: Settings) -> None:
         self.settings = claimed.settings if claimed else settings
-        redactor = Redactor(known_secrets(environment()))
+        redactor = Redactor([*known_secrets(environment()), *self.settings.secrets()])
         super().__init__(redactor, _stager(claimed) if claimed else None)
         self._claim = claimed
         self._pid = os.getpid()
@@ -70,15 +76,28 @@ class Run(Reporter):
         self._ended = False
         self._handed_over = False
         self._signal: str | None = None
+        self._signalled = 0.0
         self._began = time.monotonic()
         self._logs = LogForwarder(self.log, settings.log_level) if claimed and settings.log_level != "OFF" else None
         self._delivery = self._begin(claimed) if claimed else None
 
     def _begin(self, claimed: Claim) -> Delivery | None:
-        delivery = start_delivery(claimed.directory, claimed.attempt, self.settings)
-        endings.watch(self)
-        self.forward_logs("")
+        delivery = self._start_delivery(claimed)
+        attempt("watching how the process ends", endings.watch, self)
+        attempt("forwarding logs", self.forward_logs, "")
         return delivery
+
+    def _start_delivery(self, claimed: Claim) -> Delivery | None:
+        """Start the courier that is wanted, or the next best one that can be started here."""
+        kinds: tuple[Literal["process", "thread", "none"], ...] = ("process", "thread", "none")
+        for kind in kinds[kinds.index(claimed.settings.delivery) :]:
+            settings = msgspec.structs.replace(claimed.settings, delivery=kind)
+            delivery = ask(partial(_start_as_set, claimed, settings))
+            if not isinstance(delivery, Exception):
+                self.settings, self._claim = settings, dataclasses.replace(claimed, settings=settings)
+                return delivery
+            _log.warning("no courier can be started as a %s: %s", kind, delivery)
+        return None
 
     @property
     def id(self) -> str | None:
@@ -141,19 +160,20 @@ class Run(Reporter):
         self, metrics: Mapping[str, Any] | None = None, *, checkpoints: Mapping[str, str] | None = None
     ) -> None:
         """End the run: it has done what it should. Final metrics are those of the last epoch if none are given."""
-        with guard("completing the run"):
-            self._hear_the_others()
+
+        def tell() -> AnyEvent:
+            attempt("hearing the others", self._hear_the_others)
             state = self.state
-            self._end(
-                RunCompleted(
-                    epochs=state.epoch,
-                    metrics=state.metrics if metrics is None else self._numbers(metrics),
-                    best_epoch=state.best_epoch,
-                    best_metrics=state.best_metrics,
-                    duration=time.monotonic() - self._began,
-                    checkpoints=self._redactor.mapping(checkpoints or {}),
-                )
+            return RunCompleted(
+                epochs=state.epoch,
+                metrics=state.metrics if metrics is None else self._numbers(metrics),
+                best_epoch=state.best_epoch,
+                best_metrics=state.best_metrics,
+                duration=time.monotonic() - self._began,
+                checkpoints=self._redactor.words_by_name(checkpoints),
             )
+
+        self._end(tell, RunCompleted())
 
     def fail(
         self,
@@ -164,42 +184,36 @@ class Run(Reporter):
         exit_status: int | None = None,
     ) -> None:
         """End the run: it has failed. An exception is classified, and its traceback told."""
-        with guard("telling the failure"):
-            cause = self._hear_the_others()
+
+        def tell() -> AnyEvent:
+            cause = attempt("hearing the others", self._hear_the_others)
             if cause is not None:
-                self._end(cause)
-                return
-            exception = error if isinstance(error, BaseException) else None
-            if exception is not None and traceback_text is None:
-                traceback_text = "".join(
-                    traceback.format_exception(type(exception), exception, exception.__traceback__)
-                )
-            self._end(
-                RunFailed(
-                    error=error_type if error_type and error_type in _ERROR_KINDS else _classified(exception),
-                    message=self._redactor.text(_said(error)),
-                    exception=_qualified_name(exception) if exception else None,
-                    traceback=self._redactor.text(traceback_text) if traceback_text else None,
-                    epoch=self.state.epoch,
-                    exit_status=exit_status,
-                )
-            )
+                return cause
+            told = describe(error, self._redactor, error_type=error_type, traceback_text=traceback_text)
+            return msgspec.structs.replace(told, epoch=self.state.epoch, exit_status=read_count(exit_status))
+
+        self._end(tell, RunFailed(error=ErrorType.UNKNOWN_ERROR, message=_UNTOLD))
 
     def interrupt(self, reason: str) -> None:
         """End the run: someone or something has stopped it."""
-        with guard("telling the interruption"):
-            self._end(RunInterrupted(reason=self._redactor.text(reason), epoch=self.state.epoch))
+
+        def tell() -> AnyEvent:
+            attempt("hearing the others", self._hear_the_others)
+            return RunInterrupted(reason=self._redactor.word(reason) or "", epoch=self.state.epoch)
+
+        self._end(tell, RunInterrupted(reason=_UNTOLD))
 
     def end_with(self, error: BaseException) -> None:
         """End the run as what left it says: interrupted by a signal, Ctrl-C or an exit without fault; else failed."""
-        if self._signal:
+        asked_to_stop = isinstance(error, (KeyboardInterrupt, SystemExit))
+        if self._signal and (asked_to_stop or time.monotonic() - self._signalled <= _DIES_WITHIN):
             self.interrupt(self._signal)
         elif isinstance(error, KeyboardInterrupt):
             self.interrupt("KeyboardInterrupt")
-        elif isinstance(error, SystemExit) and not error.code:
+        elif isinstance(error, SystemExit) and not _exit_status(error):
             self.interrupt("the script exited before the work was done")
         elif isinstance(error, SystemExit):
-            self.fail(error, exit_status=error.code if isinstance(error.code, int) else 1)
+            self.fail(error, exit_status=_exit_status(error))
         else:
             self.fail(error)
 
@@ -208,24 +222,26 @@ class Run(Reporter):
         if self._claim is None or self._delivery is None:
             return True
         limit = self.settings.flush_timeout if timeout is None else timeout
-        return self._delivery.wait(self._claim.journal.position, limit)
+        with guard("waiting for delivery"):
+            return self._delivery.wait(self._claim.journal.position, limit)
+        return False
 
     def __enter__(self) -> Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if error is None or (isinstance(error, SystemExit) and not error.code):
+        if error is None or (isinstance(error, SystemExit) and not _exit_status(error)):
             self.complete()
         else:
             self.end_with(error)
 
-    def on_signal(self, name: str, *, fatal: bool) -> None:
+    def on_signal(self, name: str, *, fatal: bool, waited: float) -> None:
         """Part of `endings.Ending`."""
-        self._signal = name
+        self._signal, self._signalled = name, time.monotonic()
         self.emit(SignalReceived(signal=name))
         if fatal:
             self.interrupt(name)
-            self._leave(_GRACE_ON_SIGTERM)
+            self._leave(_GRACE_ON_SIGTERM - waited)
 
     def on_uncaught(self, error: BaseException) -> None:
         """Part of `endings.Ending`."""
@@ -240,41 +256,55 @@ class Run(Reporter):
         """Part of `endings.Ending`."""
         return self._ended and self.flush(timeout=0)
 
-    def _end(self, event: AnyEvent) -> None:
+    def _end(self, tell: Callable[[], AnyEvent], bare: AnyEvent) -> None:
+        """End by what `tell` says; where that can't be had, or the journal refuses it, by the bare fact."""
         if self._claim is None or not self.is_heard:
             return
-        self.emit(event)
+        told = attempt("telling the end", tell)
+        with self._ending:
+            ends_here = not self._ended
+            for event in (told or bare, bare):
+                self.emit(event)
+        if ends_here:
+            with guard("ending the run"):
+                self._let_go(self._claim)
+
+    def _let_go(self, claimed: Claim) -> None:
         if self._logs:
             self._logs.stop()
         endings.forget(self)
         _forget(self)
-        print_summary(self._claim, self.state, at_risk=self._claim.journal.at_risk)
+        if claimed.journal.at_risk is None:  # else the disk may take it before the process's exit
+            claimed.journal.close()
+        print_summary(claimed, self.state, at_risk=claimed.journal.at_risk)
 
     def _hear_the_others(self) -> RunFailed | None:
         """Take in what others have told in this run's stead; returns the failure of the rank that failed first."""
         if self._claim is None or not self._handed_over:
             return None
-        self.state = RunState()
+        state = RunState()
         failures = []
         for record in read_records(self._claim.directory):
             if record.attempt == self.attempt:
-                self.state.apply(record.event)
+                state.apply(record.event)
                 if isinstance(record.event, RankFailed):
                     failures.append((record.time, record.event))
+        self.state = state
         if not failures:
             return None
         _, first = min(failures, key=lambda failure: failure[0])
-        return RunFailed(**msgspec.structs.asdict(first))
+        # A rank that tells no epochs counts none.
+        return RunFailed(**{**msgspec.structs.asdict(first), "epoch": max(state.epoch, first.epoch or 0)})
 
     def _leave(self, timeout: float) -> None:
         """Wait for the courier, say what is pending, and let go."""
         if self._claim is None or self._delivery is None:
             return
         try:
-            self._claim.journal.close()
+            attempt("closing the journal", self._claim.journal.close)
             delivered = self.flush(timeout=0)
             if not delivered:
-                self._delivery.ensure()
+                attempt("starting the courier again", self._delivery.ensure)
                 delivered = self.flush(max(0.0, timeout))
         except KeyboardInterrupt:  # the user does not want to wait
             delivered = False
@@ -308,25 +338,29 @@ class JoinedRun(Run):
         self.forward_logs("")
         return None
 
-    def _end(self, event: AnyEvent) -> None:
+    def _end(self, tell: Callable[[], AnyEvent], bare: AnyEvent) -> None:
+        if self._ended or os.getpid() != self._pid:
+            return
         with guard("telling a rank's failure"):
             if self._claim is None:
                 self._claim = self._join()
-            if isinstance(event, RunFailed):
-                told = msgspec.structs.asdict(event)
-                del told["exit_status"]
-                self.emit(RankFailed(**{**told, "rank": self._rank}))
-            self._close()
+            told = msgspec.structs.asdict(attempt("telling the end", tell) or bare)
+            del told["exit_status"]
+            self.emit(RankFailed(**{**told, "rank": self._rank}))
+        self._close()
 
     def _join(self) -> Claim:
         directory, attempt, settings = self._place
         return join(directory, attempt, f"rank {self._rank}", settings)
 
     def _close(self) -> None:
-        if self._logs:
-            self._logs.stop()
-        self._ended = True
-        _forget(self)
+        with guard("leaving the run"):
+            self._ended = True
+            _forget(self)
+            if self._logs:
+                self._logs.stop()
+            if self._claim is not None:
+                self._claim.journal.close()
 
 
 _open_runs: list[Run] = []
@@ -344,8 +378,9 @@ def start_run(*, params: Mapping[str, Any] | None = None, operation: Operation =
     (`framework`, `task`, `model`, `total_epochs`, `dataset`, `class_names`, `output_dir`).
 
     Raises:
-        InvalidSetting: for a setting that can't be used.
+        InvalidSetting, MissingPackage: for a keyword that nobody knows, or a setting that can't be used.
     """
+    _check_details(operation, details)
     own = {name: details.pop(name) for name in list(details) if name in Settings.__struct_fields__}
     run = open_run(load_settings(**own))
     run.started(operation=operation, params=params, **details)
@@ -372,7 +407,7 @@ def open_run(settings: Settings, *, resumed: str | None = None) -> Run:
     """
     if settings.mode == "disabled" or main_process_rank() != 0:
         return Run(None, settings)
-    run = Run(_claim_somewhere(settings, resumed), settings)
+    run = Run(claim_somewhere(settings, resumed), settings)
     if run.id is not None:
         _open_runs.append(run)
     return run
@@ -393,26 +428,27 @@ def join_run(directory: str, attempt: int) -> Run:
 def _stager(claimed: Claim) -> Stager | None:
     if claimed.settings.storage_uri is None:
         return None
-    has_courier = claimed.settings.delivery != "none" and claimed.settings.mode == "online"
-    return Stager(claimed.directory, keep_all=has_courier)
+    return Stager(claimed.directory, keep_all=claimed.settings.has_courier)
 
 
-def _claim_somewhere(settings: Settings, resumed: str | None) -> Claim | None:
-    for root in (settings.root, Path(tempfile.gettempdir()) / f"trainer_runs-{os.getuid()}"):
-        try:
-            claimed = claim(root, settings, resumed)
-        except OSError as error:
-            _log.warning("runs can't be kept in %s: %s", root, error)
-            continue
-        if claimed.settings.job_id != settings.job_id:
-            _log.warning(
-                "job %s is another training's: this one is kept as run %s, and not told to the platform",
-                settings.job_id,
-                claimed.run,
-            )
-        return claimed
-    _log.warning("no directory can be written: this run is not recorded")
-    return None
+def _start_as_set(claimed: Claim, settings: Settings) -> Delivery:
+    # Found out here: the courier is started by way of a shell, which would tell nobody.
+    if settings.delivery == "process" and not os.access(sys.executable or "", os.X_OK):
+        message = f"{sys.executable!r} can't be executed"
+        raise OSError(message)
+    return start_delivery(claimed.directory, claimed.attempt, settings)
+
+
+def _check_details(operation: str, details: Mapping[str, Any]) -> None:
+    """Raise InvalidSetting for what `start_run` doesn't know."""
+    if operation not in get_args(Operation):
+        message = f"operation is {operation!r} (known: {', '.join(get_args(Operation))})"
+        raise InvalidSetting(message)
+    known = [name for kind in (RunStarted, Settings) for name in kind.__struct_fields__]
+    for name in details:
+        if name not in known:
+            message = f"{name!r} is neither a setting nor a detail of a run (known: {', '.join(known)})"
+            raise InvalidSetting(message)
 
 
 def _forget(run: Run) -> None:
@@ -420,17 +456,8 @@ def _forget(run: Run) -> None:
         _open_runs.remove(run)
 
 
-def _classified(error: BaseException | None) -> ErrorKind:
-    kind = ask(lambda: classify(error)) if error is not None else None
-    return kind if isinstance(kind, str) else ErrorType.UNKNOWN_ERROR
-
-
-def _said(error: BaseException | str) -> str:
-    """What the error says; an exception may be unable to."""
-    text = ask(lambda: str(error))
-    return text if isinstance(text, str) and text else type(error).__name__
-
-
-def _qualified_name(error: BaseException) -> str:
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+def _exit_status(error: SystemExit) -> int:
+    """As Python turns it into the process's: no code is 0, and what is no number is 1."""
+    if isinstance(error.code, int):
+        return int(error.code)
+    return 0 if error.code is None else 1

@@ -7,6 +7,7 @@ No credential has a default, none can stand in the file, and none is ever printe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -143,7 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def root(self) -> Path:
         """The directory of all runs, absolute."""
-        return Path(self.directory).expanduser().absolute()
+        return Path(_absolute(self.directory))
 
     @property
     def storage_uri(self) -> str | None:
@@ -151,6 +152,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.storage:
             return self.storage
         return f"s3://{self.storage_bucket}" if self.storage_bucket else None
+
+    @property
+    def has_courier(self) -> bool:
+        """Whether anything is delivered while the training runs; else it waits for `trainer-hooks sync`."""
+        return self.mode == "online" and self.delivery != "none"
 
     def bearer_token(self) -> str | None:
         """The platform's token, read anew each time: a token file may have been rotated.
@@ -161,11 +167,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.token or not self.token_file:
             return self.token
         try:
-            return Path(self.token_file).expanduser().read_text().strip() or None
+            return Path(_absolute(self.token_file)).read_text().strip() or None
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
             message = f"TRAINER_HOOKS_TOKEN_FILE names {self.token_file!r}, which can't be read: {reason}"
             raise InvalidSetting(message) from error
+
+    def secrets(self) -> list[str]:
+        """The credentials among the values, and the one that the token file holds now."""
+        values = [getattr(self, name) for name, variable in ENVIRONMENT.items() if variable.secret]
+        with contextlib.suppress(InvalidSetting):
+            values.append(msgspec.structs.replace(self, token=None).bearer_token())
+        return [value for value in values if value]
 
     def check_callback_url(self) -> None:
         """Raise InvalidSetting if the platform's address is none that HTTP can reach."""
@@ -187,13 +200,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         given = {ENVIRONMENT[name].names[0]: "" if value is None else str(value) for name, value in values.items()}
         # In a process with another working directory, relative paths would mean other places, and so would the file.
         given["TRAINER_HOOKS_DIR"] = str(self.root)
-        given["TRAINER_HOOKS_TOKEN_FILE"] = _absolute(self.token_file) or ""
+        given["TRAINER_HOOKS_TOKEN_FILE"] = _absolute(self.token_file) if self.token_file else ""
         given["TRAINER_HOOKS_CONFIG"] = os.devnull
         return given
 
     def addresses(self) -> dict[str, Any]:
         """What a later `trainer-hooks sync` must know to deliver for this run; holds no credential."""
-        kept = {name: getattr(self, name) for name in _ADDRESSES} | {"token_file": _absolute(self.token_file)}
+        kept = {name: getattr(self, name) for name in _ADDRESSES}
+        kept["token_file"] = _absolute(self.token_file) if self.token_file else None
         return {name: without_userinfo(value) for name, value in kept.items() if value is not None}
 
 
@@ -235,8 +249,12 @@ def without_userinfo(value: Any) -> Any:
     return _USERINFO.sub("", value) if isinstance(value, str) else value
 
 
-def _absolute(path: str | None) -> str | None:
-    return str(Path(path).expanduser().absolute()) if path else None
+def _absolute(path: str) -> str:
+    """The path from the root on; as it is given where there is no such home, or no working directory any more."""
+    try:
+        return str(Path(path).expanduser().absolute())
+    except (OSError, RuntimeError):
+        return path
 
 
 _Layer = dict[str, tuple[Any, str]]

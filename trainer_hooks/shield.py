@@ -2,7 +2,8 @@
 
 `guard` is for our own work inside the host's functions; `Patch` replaces a host function by one that calls the original
 exactly once and is otherwise transparent: its arguments, its result and its exception object go through untouched.
-KeyboardInterrupt and SystemExit are the user's, even when they strike inside our code: they pass.
+KeyboardInterrupt and SystemExit are the user's, even when they strike inside our code: they pass. So does what a signal
+handler of the host's raises while our code happens to be running.
 
 What was caught is logged once per place and kind, and counted in `caught`, so that tests can be red where production
 is silent.
@@ -12,14 +13,16 @@ from __future__ import annotations
 
 import functools
 import logging
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, TypeVar
 
 _log = logging.getLogger("trainer_hooks")
 _ABSENT = object()
+_SIGNALS = tuple(signal.valid_signals())  # asked for once: it takes longer than all the rest of an exception
 _T = TypeVar("_T")
 
 caught: Counter[str] = Counter()
@@ -38,7 +41,7 @@ class guard:  # noqa: N801 - reads as a statement: `with guard("saving a checkpo
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
-        if error is None or not isinstance(error, Exception):
+        if error is None or not isinstance(error, Exception) or _is_of_a_signal_handler(error):
             return False
         _report(self._doing, error)
         return True
@@ -56,6 +59,8 @@ def ask(question: Callable[[], _T]) -> _T | Exception:
     try:
         return question()
     except Exception as error:
+        if _is_of_a_signal_handler(error):
+            raise
         return error
 
 
@@ -85,18 +90,23 @@ class Observer:
 
 
 class Patch:
-    """A host's function, replaced by what `wrap` makes of it: `observed(…)` or `followed(…)`."""
+    """A host's function, replaced by what `wrap` makes of it: `observed(…)` or `followed(…)`.
 
-    def __init__(self, owner: Any, name: str, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    Once it is not `active` any more, the replacement does nothing but call the original.
+    """
+
+    def __init__(self, owner: Any, name: str, wrap: _Wrap) -> None:
+        self.active = True
         self._owner = owner
         self._name = name
         # As found in the owner itself: restoring an inherited one by assignment would leave a copy behind.
         self._found = vars(owner).get(name, _ABSENT)
-        self._wrapper = wrap(getattr(owner, name))
+        self._wrapper = wrap(getattr(owner, name), self)
         setattr(owner, name, self._wrapper)
 
     def undo(self) -> None:
-        """Put the original object back, unless somebody has replaced the function again since."""
+        """Put the original object back; if somebody has replaced the function again since, ours only passes on."""
+        self.active = False
         if vars(self._owner).get(self._name) is not self._wrapper:
             _log.warning("%s.%s was wrapped again by others: left as it is", self._owner.__name__, self._name)
         elif self._found is _ABSENT:
@@ -105,14 +115,19 @@ class Patch:
             setattr(self._owner, self._name, self._found)
 
 
-def observed(observer: Observer) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+_Wrap = Callable[[Callable[..., Any], Patch], Callable[..., Any]]
+
+
+def observed(observer: Observer) -> _Wrap:
     """Wrap so that the observer is told before and after each call."""
 
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(original: Callable[..., Any], patch: Patch) -> Callable[..., Any]:
         where = original.__qualname__
 
         @functools.wraps(original)
         def wrapper(*arguments: Any, **options: Any) -> Any:
+            if not patch.active:
+                return original(*arguments, **options)
             with guard(where):
                 observer.before(*arguments, **options)
             try:
@@ -130,16 +145,18 @@ def observed(observer: Observer) -> Callable[[Callable[..., Any]], Callable[...,
     return wrap
 
 
-def followed(handlers: Mapping[str, Callable[[Any], None]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def followed(handlers: Mapping[str, Callable[[Any], None]]) -> _Wrap:
     """Wrap a host's method that announces events by name, `run_callbacks(self, "on_train_end")`.
 
     After each announcement the handler of that name, if there is one, is called with the host's object; also when a
     callback of the user's has raised. Other announcements, such as those of every batch, cost one look-up.
     """
 
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(original: Callable[..., Any], patch: Patch) -> Callable[..., Any]:
         @functools.wraps(original)
         def wrapper(host: Any, event: str, *arguments: Any, **options: Any) -> Any:
+            if not patch.active:
+                return original(host, event, *arguments, **options)
             try:
                 return original(host, event, *arguments, **options)
             finally:
@@ -151,6 +168,27 @@ def followed(handlers: Mapping[str, Callable[[Any], None]]) -> Callable[[Callabl
         return wrapper
 
     return wrap
+
+
+def _is_of_a_signal_handler(error: Exception) -> bool:
+    """Whether a handler that is set for a signal has raised it, and not what was being done when the signal came."""
+    # The first entry is the frame of the guard: that may be a handler's, when we are called in one.
+    trace = error.__traceback__ and error.__traceback__.tb_next
+    codes = {_code(signal.getsignal(number)) for number in _SIGNALS} - {None} if trace else ()
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _code(handler: object) -> CodeType | None:
+    """The code of a function, a method, a partial of them, or an object that can be called; None for other things."""
+    if isinstance(handler, functools.partial):
+        return _code(handler.func)
+    if not callable(handler):
+        return None
+    return getattr(handler, "__code__", None) or getattr(type(handler).__call__, "__code__", None)
 
 
 # Re-entrant: a signal handler may report while this very thread is reporting.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from trainer_hooks.attempts import Claim
 from trainer_hooks.events import Metrics, RunCompleted, RunFailed, RunInterrupted
 from trainer_hooks.history import RunState, stored_checkpoints
+from trainer_hooks.settings import Settings
 
 
 def print_summary(claimed: Claim, state: RunState, *, at_risk: str | None) -> None:
@@ -17,15 +18,22 @@ def print_summary(claimed: Claim, state: RunState, *, at_risk: str | None) -> No
 
 
 def print_delivery(claimed: Claim, *, delivered: bool) -> None:
-    """At the exit: where the checkpoints are now, and what is pending, why, and how to send it."""
+    """At the exit: where the checkpoints are now, and what is pending, why, and how to send it.
+
+    `delivered`: nothing is pending, as far as it is this process's affair.
+    """
     for _, stored in sorted(stored_checkpoints(claimed.directory).items()):
         _say(f"  stored       {stored.uri}")
-    if delivered:
+    if delivered and not _waits_for_sync(claimed.settings):
         return
-    from trainer_hooks.ledger import read_pending  # knows all destinations: not for the training's start to load
+    from trainer_hooks.ledger import (
+        COUNTED_AT_MOST,
+        read_pending,
+    )  # knows all destinations: not for the training's start to load
 
     for name, (count, trouble) in read_pending(claimed.directory).items():
-        _say(f"  pending      {count} for {name}{f': {trouble}' if trouble else ''}")
+        more = " or more" if count >= COUNTED_AT_MOST else ""
+        _say(f"  pending      {count}{more} for {name}{f': {trouble}' if trouble else ''}")
     _say(
         f"trainer_hooks: not everything is delivered yet; it is kept in {claimed.directory}. "
         f"Send it with: trainer-hooks sync {shlex.quote(str(claimed.directory.parent))}"
@@ -40,13 +48,23 @@ def _lines(claimed: Claim, state: RunState, at_risk: str | None) -> Iterator[str
     best = _best(state)
     if best:
         yield f"  best         {best}"
-    target = claimed.settings.storage_uri
     for name, saved in state.saved.items():
-        stored = " (being stored)" if target and name not in state.stored else ""
-        yield f"  {name:12} {saved.path}{stored}"
+        yield f"  {name:12} {saved.path}{'' if name in state.stored else _what_comes(claimed.settings)}"
     if at_risk:
         yield f"  at risk      {at_risk}: could not be written to {claimed.directory}"
     yield f"  run          {claimed.directory}"
+
+
+def _what_comes(settings: Settings) -> str:
+    if settings.storage_uri is None:
+        return ""
+    return " (being stored)" if settings.has_courier else " (to be stored by trainer-hooks sync)"
+
+
+def _waits_for_sync(settings: Settings) -> bool:
+    """Whether there are destinations, and nobody delivers to them."""
+    is_addressed = settings.storage_uri is not None or (settings.callback_url and settings.job_id)
+    return bool(is_addressed) and not settings.has_courier
 
 
 def _status(state: RunState) -> str:

@@ -69,15 +69,26 @@ def terminals(root: Path, run: str = JOB) -> list[Any]:
     return [record.event for record in records(root, run) if isinstance(record.event, TERMINAL)]
 
 
-def assert_each_arrived_once(server: PlatformServer, root: Path) -> None:
-    """What B's backend took is what the journal holds: every epoch, validation and log, once, in order."""
+def assert_each_arrived_once(server: PlatformServer, root: Path, *, answers_were_lost: bool = False) -> None:
+    """What B's backend took is what the journal holds: every epoch, validation and log, once, in order.
+
+    Where answers were lost, a call is repeated, with the key by which a backend can tell.
+    """
+    keys = Counter(request.headers["idempotency-key"] for request in posted(server) if request.taken)
+    assert answers_were_lost or set(keys.values()) == {1}
     told = [record.event for record in records(root)]
-    epochs = [body["current_epoch"] for body in server.posts(PROGRESS) if body["metrics"]]
+    epochs = [body["current_epoch"] for body in taken(server, PROGRESS) if body["metrics"]]
     assert epochs == [event.epoch for event in told if isinstance(event, EpochEnded)]
-    logs = Counter(body["message"] for body in server.posts(LOGS))
+    logs = Counter(body["message"] for body in taken(server, LOGS))
     for message, count in Counter(event.message for event in told if isinstance(event, Logged)).items():
         assert logs[message] == count, message
-    assert len(server.posts(COMPLETION)) == len([event for event in told if isinstance(event, TERMINAL)])
+    assert len(taken(server, COMPLETION)) == len([event for event in told if isinstance(event, TERMINAL)])
+
+
+def taken(server: PlatformServer, path: str) -> list[Any]:
+    """The bodies of the calls that the backend took on this path, each key once, in order."""
+    calls = [request for request in posted(server) if request.taken and request.path.endswith(path)]
+    return list({request.headers["idempotency-key"]: request.json for request in calls}.values())
 
 
 def test_everything_arrives_at_the_backend_and_in_storage(host: Any, tmp_path: Path, root: Path) -> None:
@@ -236,7 +247,7 @@ def test_an_outage_in_the_middle_delays_and_loses_nothing(host: Any, tmp_path: P
             _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         assert "not everything is delivered" not in err
-        assert_each_arrived_once(server, root)
+        assert_each_arrived_once(server, root, answers_were_lost=True)
 
 
 def test_storage_that_goes_down_during_an_upload_gets_whole_checkpoints_later(

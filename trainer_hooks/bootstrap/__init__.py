@@ -26,10 +26,17 @@ def still_missing(framework: str) -> set[str]:
 
 def attach(framework: str) -> None:
     """`autolog(framework)`, for a host that didn't ask for it: the user's mistakes are said, and it goes on."""
+    if _is_being_imported(f"{_GROUP}.{framework}"):  # somebody else is attaching at this very moment
+        return
     try:
         autolog(framework)
     except SetupError as error:
         sys.stderr.write(f"trainer_hooks: {framework} is not recorded: {error}\n")
+
+
+def _is_being_imported(module: str) -> bool:
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))
 
 
 def _source(framework: str) -> str:

@@ -158,8 +158,9 @@ class _Sync:
         return f"{overtaken} not offered again, since later ones have been told" if overtaken else None
 
     def _run_courier(self, history: RunHistory, settings: Settings) -> None:
-        self._courier = Courier(history.directory, settings, patience=self._timeout)
-        if not history.latest.is_over:
+        briefly = not history.latest.is_over
+        self._courier = Courier(history.directory, settings, patience=self._timeout, briefly=briefly)
+        if briefly:
             self._courier.hurry(self._timeout)
         if not self._stop.is_set():
             self._courier.run()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import random
 import threading
 import time
@@ -54,7 +56,10 @@ class Lane(threading.Thread):
         self._failures = 0
         self._idle_since = 0.0
         self._stopping = False
+        self._abandoned = False
         self._awake = threading.Event()
+        self.trouble_since = math.inf
+        """Since when tries have failed (`time.monotonic`); infinity while they don't."""
 
     @property
     def idle_since(self) -> float:
@@ -64,7 +69,7 @@ class Lane(threading.Thread):
     @property
     def in_trouble(self) -> bool:
         """Whether the last try failed and the next is being waited for."""
-        return self._failures > 0
+        return self.trouble_since < math.inf
 
     def has_passed(self, record: Record) -> bool:
         """Whether that record is dealt with here."""
@@ -80,12 +85,18 @@ class Lane(threading.Thread):
         self._stopping = True
         self._awake.set()
 
+    def abandon(self) -> None:
+        """Nobody waits for it any longer: what it still does in a delivery that hangs may no longer be noted."""
+        self._abandoned = True
+
     def run(self) -> None:
         """Deliver until asked to stop."""
-        save_state(self._directory, self._destination_name, self._state)
+        self._save()
         while not self._stopping:
-            wait = self._step()
-            self._awake.wait(0 if self._stopping else wait)
+            wait = ask(self._step)
+            # Our own disk, which may be full or unreadable for a while; no record is to blame for that.
+            seconds = self._hindered(wait) if isinstance(wait, Exception) else wait
+            self._awake.wait(0 if self._stopping else seconds)
             self._awake.clear()
         ask(self._destination.close)
 
@@ -119,10 +130,15 @@ class Lane(threading.Thread):
     def _deliver(self, records: Sequence[Record]) -> None:
         undone = deque(records)
         for receipts in self._destination.deliver(records):
+            if self._abandoned:
+                raise RetryLater("another courier has taken over")
             self._count(receipts)
             for _ in receipts:
                 self._pass(undone.popleft(), undone)
-            save_state(self._directory, self._destination_name, self._state)
+            self._save()
+        if undone:
+            message = f"{self._destination_name} has given no receipt for {undone[0].id}"
+            raise RuntimeError(message)
 
     def _pass(self, record: Record, following: Sequence[Record]) -> None:
         # Two records salvaged from one damaged line end at the same place: it is passed with the second.
@@ -133,7 +149,7 @@ class Lane(threading.Thread):
         """Move the cursor to where the reader is: behind what this destination is not for, too."""
         if self._state.cursor != self._reader.cursor:
             self._state.cursor = dict(self._reader.cursor)
-            save_state(self._directory, self._destination_name, self._state)
+            self._save()
 
     def _count(self, receipts: Sequence[Receipt]) -> None:
         state = self._state
@@ -146,6 +162,7 @@ class Lane(threading.Thread):
         state.superseded += superseded
         state.delivered += len(receipts) - refused - superseded
         state.reached, state.trouble, self._failures = time.time(), None, 0
+        self.trouble_since = math.inf
 
     def _reject(self, record: Record, reason: str) -> None:
         _log.warning("%s refused %s: %s", self._destination_name, record.id, reason)
@@ -153,28 +170,42 @@ class Lane(threading.Thread):
 
     def _failed(self, records: Sequence[Record], problem: Exception) -> float:
         """Go back to the first record that is not delivered; returns the seconds until it is tried again."""
+        if isinstance(problem, OSError):
+            raise problem
         if not isinstance(problem, RetryLater) and self._failures >= _TRIES_OF_A_FAULT:
             # A fault of ours in one record must not hold up all that follow: it is refused, with the fault.
             culprit = next(record for record in records if not self.has_passed(record))
             self._count([Receipt(culprit, refused=f"{type(problem).__name__}: {problem}")])
             self._pass(culprit, ())
-            save_state(self._directory, self._destination_name, self._state)
+            self._save()
             delay = 0.0
         else:
             delay = self._backoff(problem)
         self._reader.cursor = dict(self._state.cursor)
         return delay
 
+    def _hindered(self, problem: Exception) -> float:
+        self._idle_since = 0.0
+        self._reader.cursor = dict(self._state.cursor)
+        return self._backoff(RetryLater(f"{type(problem).__name__}: {problem}"))
+
+    def _save(self) -> None:
+        """Keep the state; where the disk refuses, with the next one: a repeat after a crash is harmless by its id."""
+        if not self._abandoned:
+            with contextlib.suppress(OSError):
+                save_state(self._directory, self._destination_name, self._state)
+
     def _backoff(self, problem: Exception) -> float:
         """Note the trouble; full jitter, doubling, or as long as the other side asked for."""
         self._failures += 1
+        self.trouble_since = min(self.trouble_since, time.monotonic())
         if not isinstance(problem, RetryLater):
             _log.error("%s failed", self._destination_name, exc_info=problem)
         reason = f"{problem}" if isinstance(problem, RetryLater) else f"{type(problem).__name__}: {problem}"
         if reason != self._state.trouble:
             _log.warning("%s: %s; trying again", self._destination_name, reason)
             self._state.trouble = reason
-            save_state(self._directory, self._destination_name, self._state)
+            self._save()
         asked = problem.after if isinstance(problem, RetryLater) else None
         if asked is not None:
             return min(asked, _LONGEST_WAIT_ASKED)

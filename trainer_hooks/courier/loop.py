@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from trainer_hooks.courier.lane import Lane
+from trainer_hooks.courier.segment import OwnSegment
 from trainer_hooks.courier.watch import ProcessWatch
 from trainer_hooks.delivery import announce_courier, load_state, save_state
 from trainer_hooks.destinations import Context, known_destinations, open_destinations
@@ -28,15 +30,17 @@ from trainer_hooks.events import (
     RunFailed,
     RunInterrupted,
     RunLost,
-    SegmentOpened,
     SignalReceived,
 )
 from trainer_hooks.files import locked, sync_file
-from trainer_hooks.journal import Cursor, Journal, Reader, read_headers, segments, sizes
+from trainer_hooks.journal import Cursor, Reader, owner, read_headers, segments, sizes
 from trainer_hooks.settings import Settings
+from trainer_hooks.shield import ask
 
 _log = logging.getLogger("trainer_hooks.courier")
 _TICK = 0.1
+_QUIET_TICK = 0.4
+_QUIET_AFTER = 20.0
 _SYNC_EVERY = 1.0
 _HOLD_BACK_AT_MOST = 60.0
 _CLOSE_WITHIN = 10.0
@@ -50,10 +54,13 @@ class Busy(Exception):
 class Courier:
     """Delivers one run from its directory; see the module's docstring for when it ends."""
 
-    def __init__(self, run_directory: Path, settings: Settings, *, patience: float | None = None) -> None:
+    def __init__(
+        self, run_directory: Path, settings: Settings, *, patience: float | None = None, briefly: bool = False
+    ) -> None:
         """Deliver for `patience` seconds at most once the attempt is over.
 
-        By default for `settings.linger`, and at least as long as the training waits at its end.
+        By default for `settings.linger`, and at least as long as the training waits at its end. `briefly`: of an
+        attempt that goes on, deliver what there is and end.
 
         Raises:
             FileNotFoundError: if there is no run in that directory.
@@ -65,12 +72,13 @@ class Courier:
         self._directory = run_directory
         self._settings = settings
         self._patience = max(settings.linger, settings.flush_timeout) if patience is None else patience
-        self._header = _owner(headers)
+        self._briefly = briefly
+        self._deadline = math.inf
+        self._header = owner(headers)
         self._follower = _Follower(run_directory, self._header.attempt)
         self._watch = ProcessWatch(self._header.process)
-        self._stored = _Stored()
-        self._own: Journal | None = None
-        self._own_lock = threading.Lock()
+        self._own = OwnSegment(run_directory, self._header)
+        self._spoken = False
         self._held_since: dict[str, float] = {}
         self._stop = threading.Event()
         self._lanes: dict[str, Lane] = {}
@@ -84,9 +92,8 @@ class Courier:
         return not self.misconfigured and all(lane.idle_since > self._follower.grew_at for lane in lanes)
 
     def hurry(self, seconds: float) -> None:
-        """Go on for at most so many seconds more."""
-        self._patience = min(self._patience, seconds)
-        self._follower.assume_over()
+        """Go on for at most so many seconds more, whatever is pending then."""
+        self._deadline = time.monotonic() + seconds
 
     def stop(self) -> None:
         """End soon, whatever is pending."""
@@ -100,8 +107,7 @@ class Courier:
         """
         with only_courier(self._directory):
             self._follower.follow()
-            for event in self._follower.stored.values():
-                self._stored.add(event)
+            self._own.remember(self._follower.stored.values())
             self._open_lanes()
             try:
                 self._work()
@@ -114,8 +120,8 @@ class Courier:
             run=self._header.run,
             job=self._header.job or self._header.run,
             settings=self._settings,
-            emit=self._emit,
-            stored=self._stored.newest,
+            emit=self._own.emit,
+            stored=self._own.stored,
             stopping=self._stop.is_set,
         )
         opened, self.misconfigured = open_destinations(context) if self._settings.mode == "online" else ({}, {})
@@ -138,51 +144,46 @@ class Courier:
             lane.start()
 
     def _work(self) -> None:
-        over_since: float | None = None
-        while not self._stop.wait(_TICK):
-            self._look()
-            if self._follower.superseded:
+        over_since = math.inf
+        while not self._stop.wait(self._pause()):
+            # The disk may be full, or the whole run gone: neither ends the delivery of what has been read.
+            problem = ask(self._look)
+            if isinstance(problem, Exception):
+                _log.warning("%s: %s", self._directory, problem)
+            if self._follower.superseded or self._follower.is_gone:
                 return
-            if not self._follower.over and self._watch.is_gone():
-                self._look()  # at what it wrote in its last moment
-                if not self._follower.over:
-                    self._emit(self._last_word())
-                    continue
-            if self._follower.over:
-                over_since = over_since or time.monotonic()
-                if self.is_clear or time.monotonic() - over_since > self._patience:
-                    return
+            self._speak_for_the_dead()
+            if self._follower.ended or self._spoken:
+                over_since = min(over_since, time.monotonic())
+            if self._may_leave(over_since):
+                return
+
+    def _pause(self) -> float:
+        """Until the next look: short, but where an epoch takes minutes nobody needs ten looks a second."""
+        return _TICK if time.monotonic() - self._follower.grew_at < _QUIET_AFTER else _QUIET_TICK
+
+    def _may_leave(self, over_since: float) -> bool:
+        now = time.monotonic()
+        if now > self._deadline or now - over_since > self._patience:
+            return True
+        is_over = self._briefly or self._follower.ended
+        return is_over and self.is_clear
 
     def _look(self) -> None:
+        self._own.retry()
         if self._follower.follow():
             for lane in self._lanes.values():
                 lane.wake()
 
-    def _close(self) -> None:
-        self._stop.set()
-        for lane in self._lanes.values():
-            lane.stop()
-        deadline = time.monotonic() + _CLOSE_WITHIN
-        for lane in self._lanes.values():
-            lane.join(max(0.0, deadline - time.monotonic()))
-        self._follower.sync()
-        self._watch.close()
-        if self._own:
-            self._own.close()
-
-    def _emit(self, event: AnyEvent) -> None:
-        with self._own_lock:
-            if self._own is None:
-                header = self._header
-                self._own = Journal(
-                    self._directory, run=header.run, attempt=header.attempt, writer="courier", job=header.job
-                )
-            if isinstance(event, CheckpointStored):
-                self._stored.add(event)
-            self._own.append(event)
+    def _speak_for_the_dead(self) -> None:
+        """Write the terminal event of an attempt whose process is gone and has left none; once."""
+        if self._follower.ended or self._spoken or not self._watch.is_gone():
+            return
+        ask(self._look)  # at what it wrote in its last moment
+        if not self._follower.ended and not self._follower.is_gone:
+            self._spoken = not isinstance(ask(lambda: self._own.emit(self._last_word())), Exception)
 
     def _last_word(self) -> AnyEvent:
-        """The terminal event of an attempt whose process is gone and has left none."""
         epoch = self._follower.epoch
         if self._follower.signal:
             return RunInterrupted(reason=self._follower.signal, epoch=epoch)
@@ -195,8 +196,20 @@ class Courier:
         lane = self._lanes.get(_CHECKPOINTS)
         if lane is None or lane.has_passed(record):
             return True
-        since = self._held_since.setdefault(record.id, time.monotonic())
-        return lane.in_trouble and time.monotonic() - since > _HOLD_BACK_AT_MOST
+        held_since = self._held_since.setdefault(record.id, time.monotonic())
+        return time.monotonic() - max(held_since, lane.trouble_since) > _HOLD_BACK_AT_MOST
+
+    def _close(self) -> None:
+        self._stop.set()
+        for lane in self._lanes.values():
+            lane.stop()
+        deadline = time.monotonic() + _CLOSE_WITHIN
+        for lane in self._lanes.values():
+            lane.join(max(0.0, deadline - time.monotonic()))
+            lane.abandon()
+        ask(self._follower.sync)
+        self._watch.close()
+        self._own.close()
 
 
 class _Follower:
@@ -209,7 +222,7 @@ class _Follower:
         self._synced: Cursor = {}
         self._synced_at = time.monotonic()
         self.grew_at = time.monotonic()
-        self.over = False
+        self.ended = False
         self.superseded = False
         self.epoch: int | None = None
         self.signal: str | None = None
@@ -238,9 +251,10 @@ class _Follower:
                     sync_file(path)
         self._synced, self._synced_at = now, time.monotonic()
 
-    def assume_over(self) -> None:
-        """Stop waiting for the attempt to end."""
-        self.over = True
+    @property
+    def is_gone(self) -> bool:
+        """Whether somebody has removed the whole run."""
+        return not segments(self._directory)
 
     def _notice(self, record: Record) -> None:
         if isinstance(record.event, CheckpointStored):
@@ -249,33 +263,11 @@ class _Follower:
             self.superseded = True
         elif record.attempt == self._attempt:
             if isinstance(record.event, TERMINAL):
-                self.over = True
+                self.ended = True
             elif isinstance(record.event, EpochEnded):
                 self.epoch = max(self.epoch or 0, record.event.epoch)
             elif isinstance(record.event, SignalReceived):
                 self.signal = record.event.signal
-
-
-class _Stored:
-    """The newest stored checkpoint of each name, of all attempts: a resumed one need not improve on the best."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._newest: dict[str, CheckpointStored] = {}
-
-    def add(self, event: CheckpointStored) -> None:
-        with self._lock:
-            self._newest[event.name] = event
-
-    def newest(self) -> dict[str, CheckpointStored]:
-        with self._lock:
-            return dict(self._newest)
-
-
-def _owner(headers: dict[int, SegmentOpened]) -> SegmentOpened:
-    """The header of the process that the newest attempt belongs to: the one that began it."""
-    newest = max(header.attempt for header in headers.values())
-    return next(header for header in headers.values() if header.attempt == newest)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import site
 import subprocess
@@ -17,12 +18,15 @@ from typing import Protocol
 import trainer_hooks
 from trainer_hooks.delivery import DeliveryState, behind, load_courier, load_state
 from trainer_hooks.journal import Cursor, read_headers, sizes
+from trainer_hooks.process import is_alive
 from trainer_hooks.settings import Settings, environment
 from trainer_hooks.shield import harmless
 
 _log = logging.getLogger("trainer_hooks")
 _POLL = 0.02
 _UNREACHED_TIMEOUT = 5.0
+_STARTS_WITHIN = 10.0
+_SHELL_ENDS_WITHIN = 5.0
 _LOG_FILE = "courier.log"
 
 
@@ -75,49 +79,45 @@ class _Nobody:
 class _InProcess(_Nobody):
     """The courier as a process of its own: it outlives this one, whatever happens to it."""
 
-    _process: subprocess.Popen[bytes] | None = None
+    _started_at = -math.inf
 
     def ensure(self) -> None:
-        if self._process is None or self._process.poll() is not None:
-            with (self._directory / _LOG_FILE).open("ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "trainer_hooks.courier", str(self._directory)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    # Not here: a file of the user's named like a standard module would be imported in its stead.
-                    cwd="/",
-                    # Out of reach of signals to this process group, and of the terminal's.
-                    start_new_session=True,
-                    env={**environment(), **self._settings.as_environment(), **_import_path()},
-                )
-            _reap(self._process)
+        if self._is_working():
+            return
+        self._started_at = time.time()
+        with (self._directory / _LOG_FILE).open("ab") as log:
+            # By way of a shell that ends at once: as nobody's child, the courier is not waited for by a host that waits
+            # for all its children, not killed by one that kills them, and leaves it no zombie.
+            shell = subprocess.Popen(
+                ["/bin/sh", "-c", '"$@" &', "sh", sys.executable, "-m", "trainer_hooks.courier", str(self._directory)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Not here: a file of the user's named like a standard module would be imported in its stead.
+                cwd="/",
+                # Out of reach of signals to this process group, and of the terminal's.
+                start_new_session=True,
+                env={**environment(), **self._settings.as_environment(), **_import_path()},
+            )
+        shell.wait(_SHELL_ENDS_WITHIN)
 
     def wait(self, position: Cursor, timeout: float) -> bool:
         return _wait_until_delivered(self._directory, self._attempt, position, timeout, self._is_working)
 
     def _is_working(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def close(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            # It goes on without us, and is init's to reap: nothing that Popen should warn of when it is collected.
-            self._process.returncode = 0
-
-
-_started: list[subprocess.Popen[bytes]] = []
-
-
-def _reap(newest: subprocess.Popen[bytes]) -> None:
-    """Let go of the couriers that have ended, so that many runs in one process leave no zombies; keep this one."""
-    _started[:] = [process for process in _started if process.poll() is None] + [newest]
+        courier = load_courier(self._directory)
+        if courier is None or courier.started < self._started_at:  # the one just started has yet to announce itself
+            return time.time() - self._started_at < _STARTS_WITHIN
+        return is_alive(courier.process) is not False
 
 
 class _InThread(_Nobody):
     """The courier as a thread of the training, where no process can be started. It ends with the training."""
 
+    _thread: threading.Thread | None = None
+
     def ensure(self) -> None:
-        if not hasattr(self, "_thread"):
+        if self._thread is None or not self._thread.is_alive():
             from trainer_hooks.courier.loop import Courier
 
             self._courier = Courier(self._directory, self._settings)
@@ -126,11 +126,15 @@ class _InThread(_Nobody):
             self._thread.start()
 
     def wait(self, position: Cursor, timeout: float) -> bool:
-        return _wait_until_delivered(self._directory, self._attempt, position, timeout, self._thread.is_alive)
+        thread = self._thread
+        return thread is not None and _wait_until_delivered(
+            self._directory, self._attempt, position, timeout, thread.is_alive
+        )
 
     def close(self) -> None:
-        self._courier.stop()
-        self._thread.join(_UNREACHED_TIMEOUT)
+        if self._thread is not None:
+            self._courier.stop()
+            self._thread.join(_UNREACHED_TIMEOUT)
 
 
 def _wait_until_delivered(

@@ -24,8 +24,6 @@ if TYPE_CHECKING:  # httpx stays unloaded where no platform is configured
     from trainer_hooks.destinations.platform.client import Client
 
 HANDLES = tuple(TRANSLATIONS)
-QUIET_LOGGERS = ("httpx", "httpcore")
-"""Loggers that speak of our own deliveries: forwarding them would make each delivery cause the next."""
 
 
 def open_destination(context: Context) -> PlatformDestination | None:

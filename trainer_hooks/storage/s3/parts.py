@@ -55,9 +55,19 @@ def combined_md5(digests: Iterable[str]) -> str:
     return f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
 
 
+def _begun(pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], item: _Item) -> Future[_Result]:
+    """The work, under way; done here and now where the interpreter is about to end and begins no more threads."""
+    try:
+        return pool.submit(work, item)
+    except RuntimeError:
+        done: Future[_Result] = Future()
+        done.set_result(work(item))
+        return done
+
+
 def in_parallel(pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
     """The results in order. After a failure nothing new is begun, what runs is waited for, and the failure raised."""
-    futures: list[Future[_Result]] = [pool.submit(work, item) for item in items]
+    futures = [_begun(pool, work, item) for item in items]
     try:
         wait(futures, return_when=FIRST_EXCEPTION)
     finally:

@@ -1,0 +1,47 @@
+"""A failure as an event: what the exception says, as far as it is able to say anything."""
+
+from __future__ import annotations
+
+import traceback
+from typing import get_args
+
+from trainer_hooks.errors import ErrorType, classify
+from trainer_hooks.events import ErrorKind, RunFailed
+from trainer_hooks.redact import Redactor
+from trainer_hooks.shield import ask
+
+
+def describe(
+    error: BaseException | str, redactor: Redactor, *, error_type: ErrorKind | None, traceback_text: str | None
+) -> RunFailed:
+    """The failure, free of secrets. An exception is classified, unless `error_type` does, and its traceback told."""
+    exception = error if isinstance(error, BaseException) else None
+    text = traceback_text if exception is None or traceback_text is not None else _traceback(exception)
+    is_known = isinstance(error_type, str) and error_type in get_args(ErrorKind)
+    return RunFailed(
+        error=error_type if error_type and is_known else _classified(exception),
+        message=redactor.text(_said(error)),
+        exception=_qualified_name(exception) if exception else None,
+        traceback=redactor.word(text) or None,
+    )
+
+
+def _classified(error: BaseException | None) -> ErrorKind:
+    kind = ask(lambda: classify(error)) if error is not None else None
+    return kind if isinstance(kind, str) else ErrorType.UNKNOWN_ERROR
+
+
+def _said(error: BaseException | str) -> str:
+    """What the error says; an exception may be unable to."""
+    text = ask(lambda: str(error))
+    return text if isinstance(text, str) and text else type(error).__name__
+
+
+def _traceback(error: BaseException) -> str | None:
+    text = ask(lambda: "".join(traceback.format_exception(type(error), error, error.__traceback__)))
+    return text if isinstance(text, str) else None
+
+
+def _qualified_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
