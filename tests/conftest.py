@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,6 +43,8 @@ _ULTRALYTICS_SETTINGS = tempfile.TemporaryDirectory(prefix="ultralytics-")
 
 def pytest_configure() -> None:
     """Ultralytics neither asks the network nor touches the user's settings; said before any test file imports it."""
+    # Where the tests themselves run in the background of a shell, SIGINT is ignored, and would be in all they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["YOLO_OFFLINE"] = "1"
     os.environ["YOLO_CONFIG_DIR"] = _ULTRALYTICS_SETTINGS.name
 

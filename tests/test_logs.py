@@ -279,12 +279,14 @@ def test_what_others_wrapped_meanwhile_goes_on_and_nothing_is_told_twice(told, l
 def test_a_record_that_can_not_be_formatted_harms_nobody(logger, told, caplog):
     """The host's own handlers meet the same fault, and logging prints it; nothing of ours is added."""
     raising, logging.raiseExceptions = logging.raiseExceptions, False
+    level = caplog.handler.level
     caplog.handler.setLevel(logging.CRITICAL)  # pytest's own handler raises what others print
     try:
         logger.warning("%d apples", "many")
         logger.warning("next")
     finally:
         logging.raiseExceptions = raising
+        caplog.handler.setLevel(level)
     assert [message for _, message, _ in told] == ["next"]
 
 

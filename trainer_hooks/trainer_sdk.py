@@ -59,7 +59,7 @@ class TrainerSDK:
         joined = _open_run_of(settings.job_id)
         self._settings = joined.settings if joined else settings
         self._uri_of = _addressing(self._settings.storage_uri)
-        self._redactor = Redactor(known_secrets(environment()))
+        self._redactor = Redactor([*known_secrets(environment()), *self._settings.secrets()])
         self._operation: Operation | None = None
         self._uploads: dict[str, str] = {}
         # B let a process start its job again after an end; as a resumed one, the run takes that for its next attempt.

@@ -1,7 +1,13 @@
-"""Raises inside our functions, without replacing any: a trace function raises at the call of a chosen one."""
+"""Raises inside our functions, without replacing any: a trace function raises at the call of a chosen one.
+
+As a script, `python -m tests.hosts.explosions HOST FOLDER`: trains again and again, until every function of ours that
+takes part has raised once, and prints as JSON which have, and the weights that came out.
+"""
 
 from __future__ import annotations
 
+import importlib
+import json
 import sys
 from pathlib import Path
 from types import CodeType, FrameType
@@ -43,3 +49,27 @@ class Explosions:
         if not code.co_filename.endswith(_NOT_BEHIND_IT):
             self.seen.add(code)
             raise Exploded(code.co_qualname)
+
+
+def main(name: str, folder: Path) -> None:
+    """Explode."""
+    host = importlib.import_module(f"tests.hosts.{name}")
+    nobody = "http://127.0.0.1:9/api/v1"
+    trainer_hooks.autolog(name, storage=f"file://{folder}/store", callback_url=nobody, flush_timeout=0, linger=0)
+    explosions, weights = Explosions(), set()
+    for number in range(_MOST_TRAININGS):
+        before = len(explosions.seen)
+        explosions.arm()
+        try:
+            weights.add(host.train(folder / str(number), 2, at=host.EVERYWHERE, do=explosions.arm).weights)
+        finally:
+            explosions.disarm()
+        if len(explosions.seen) == before:
+            break
+    sys.stdout.write(json.dumps({"raised": sorted(explosions.names()), "weights": sorted(map(str, weights))}))
+
+
+_MOST_TRAININGS = 150
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

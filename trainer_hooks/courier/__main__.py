@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from trainer_hooks.courier.loop import Busy, Courier
@@ -23,13 +24,14 @@ _GRACE_ON_SIGTERM = 20.0
 
 def main(arguments: list[str]) -> int:
     """Run the courier for the run directory named by the only argument."""
-    _log_without_secrets()
     os.nice(_KINDER_BY)
     # The training's own end is what ends the courier, not the closing of the terminal it was started from.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        courier = Courier(Path(arguments[0]), Settings.load())
+        settings = Settings.load()
+        _log_without_secrets(settings.secrets())
+        courier = Courier(Path(arguments[0]), settings)
         signal.signal(signal.SIGTERM, lambda *_: courier.hurry(_GRACE_ON_SIGTERM))
         courier.run()
     except Busy as reason:
@@ -44,17 +46,17 @@ def main(arguments: list[str]) -> int:
 class _CleanFormatter(logging.Formatter):
     """Log lines pass the redactor: an address or an exception of a library may carry a credential."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._redactor = Redactor(known_secrets(environment()))
+        self._redactor = Redactor([*known_secrets(environment()), *secrets])
 
     def format(self, record: logging.LogRecord) -> str:
         return self._redactor.text(super().format(record))
 
 
-def _log_without_secrets() -> None:
+def _log_without_secrets(secrets: Iterable[str]) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(_CleanFormatter())
+    handler.setFormatter(_CleanFormatter(secrets))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 

@@ -87,9 +87,8 @@ class Courier:
 
     @property
     def is_clear(self) -> bool:
-        """Whether every lane has looked at everything and has nothing left; a destination without one has not."""
-        lanes = self._lanes.values()
-        return not self.misconfigured and all(lane.idle_since > self._follower.grew_at for lane in lanes)
+        """Whether everything is delivered; to a destination that could not be opened, nothing is."""
+        return not self.misconfigured and self._is_idle
 
     def hurry(self, seconds: float) -> None:
         """Go on for at most so many seconds more, whatever is pending then."""
@@ -167,7 +166,12 @@ class Courier:
         if now > self._deadline or now - over_since > self._patience:
             return True
         is_over = self._briefly or self._follower.ended
-        return is_over and self.is_clear
+        return is_over and self._is_idle
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether every lane has looked at everything there is and has nothing left."""
+        return all(lane.idle_since > self._follower.grew_at for lane in self._lanes.values())
 
     def _look(self) -> None:
         self._own.retry()
