@@ -79,7 +79,9 @@ class Run(Reporter):
         self._signalled = 0.0
         self._began = time.monotonic()
         self._logs = LogForwarder(self.log, settings.log_level) if claimed and settings.log_level != "OFF" else None
-        self._delivery = self._begin(claimed) if claimed else None
+        self._delivery: Delivery | None = None
+        if claimed:
+            self._delivery = self._begin(claimed)
 
     def _begin(self, claimed: Claim) -> Delivery | None:
         delivery = self._start_delivery(claimed)
