@@ -256,7 +256,10 @@ class Run(Reporter):
 
     def is_settled(self) -> bool:
         """Part of `endings.Ending`."""
-        return self._ended and self.flush(timeout=0)
+        settled = self._ended and self.flush(timeout=0)
+        if settled and self._delivery:
+            self._delivery.close()
+        return settled
 
     def _end(self, tell: Callable[[], AnyEvent], bare: AnyEvent) -> None:
         """End by what `tell` says; where that can't be had, or the journal refuses it, by the bare fact."""

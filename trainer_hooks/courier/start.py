@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 import trainer_hooks
+from trainer_hooks.courier.watch import ProcessWatch
 from trainer_hooks.delivery import DeliveryState, behind, load_courier, load_state
 from trainer_hooks.journal import Cursor, read_headers, sizes
-from trainer_hooks.process import is_alive
 from trainer_hooks.settings import Settings, environment
 from trainer_hooks.shield import harmless
 
@@ -80,11 +80,13 @@ class _InProcess(_Nobody):
     """The courier as a process of its own: it outlives this one, whatever happens to it."""
 
     _started_at = -math.inf
+    _watch: ProcessWatch | None = None
 
     def ensure(self) -> None:
         if self._is_working():
             return
-        self._started_at = time.time()
+        self.close()
+        self._watch, self._started_at = None, time.time()
         with (self._directory / _LOG_FILE).open("ab") as log:
             # By way of a shell that ends at once: as nobody's child, the courier is not waited for by a host that waits
             # for all its children, not killed by one that kills them, and leaves it no zombie.
@@ -105,10 +107,16 @@ class _InProcess(_Nobody):
         return _wait_until_delivered(self._directory, self._attempt, position, timeout, self._is_working)
 
     def _is_working(self) -> bool:
-        courier = load_courier(self._directory)
-        if courier is None or courier.started < self._started_at:  # the one just started has yet to announce itself
-            return time.time() - self._started_at < _STARTS_WITHIN
-        return is_alive(courier.process) is not False
+        if self._watch is None:
+            courier = load_courier(self._directory)
+            if courier is None or courier.started < self._started_at:  # the one just started has yet to announce itself
+                return time.time() - self._started_at < _STARTS_WITHIN
+            self._watch = ProcessWatch(courier.process)
+        return not self._watch.is_gone()
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
 
 
 class _InThread(_Nobody):
