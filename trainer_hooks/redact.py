@@ -8,6 +8,7 @@ traceback). Names are matched by whole words, so that `use_cls_token` or `keypoi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import os
@@ -25,6 +26,7 @@ _LONGEST_TEXT = 64_000
 _LONGEST_DESCRIPTION = 500
 _MOST_CHARACTERS = 1_000_000
 _COST_OF_A_VALUE = 8
+_SHORT_TEXT = 200
 _SHORTEST_SECRET = 6
 _LONGEST_CREDENTIAL = 4_096
 
@@ -101,9 +103,13 @@ class Redactor:
         values = sorted({value for value in known if len(value) >= _SHORTEST_SECRET}, key=len, reverse=True)
         self._known = re.compile("|".join(map(re.escape, values))) if values else None
         self._margin = max(_LONGEST_CREDENTIAL, *map(len, values), 0)
+        # Names of classes, tasks, checkpoints and their places come again with every epoch.
+        self._cleaned = functools.lru_cache(maxsize=1024)(self._clean)
 
     def text(self, text: str, longest: int = _LONGEST_TEXT) -> str:
         """The text without secrets, valid Unicode, cut in the middle where it is longer than `longest` characters."""
+        if len(text) <= _SHORT_TEXT and len(cleaned := self._cleaned(text)) <= longest:
+            return cleaned
         half = max(1, longest // 2)
         margin = self._margin
         if len(text) > longest + 2 * margin:
@@ -134,6 +140,8 @@ class Redactor:
 
     def word(self, value: Any) -> str | None:
         """What something is called, as a text; None for None."""
+        if type(value) is str:
+            return self.text(value)
         plain = self.plain(value)
         return plain if plain is None or isinstance(plain, str) else str(plain)
 

@@ -223,6 +223,7 @@ class _Told:
         self.wrapped = False
         self._in_epoch = False
         self._iteration = 0
+        self._losses: tuple[Any, dict[str, float]] = (None, {})
 
     def training_started(self, trainer: Any) -> None:
         """A resumed training's best epoch so far lies in an earlier attempt."""
@@ -235,8 +236,18 @@ class _Told:
     def epoch_started(self, trainer: Any) -> None:
         """An epoch begins; anew, where the host goes on with smaller batches or from before a NaN."""
         self._in_epoch = True
+        self._losses = (None, {})
         if self.run.settings.iteration_metrics:
             self._iteration = int(trainer.epoch) * len(trainer.train_loader)
+
+    def _metrics(self, trainer: Any) -> dict[str, Any]:
+        """All that was measured in the epoch: mean losses by name, learning rates, and what the validation gave."""
+        if self._losses[0] is not trainer.tloss:  # asked once an epoch: the host takes its time to answer
+            self._losses = (trainer.tloss, _losses(trainer, trainer.tloss))
+        metrics = {**self._losses[1], **_cleaned(trainer.lr)}
+        if trainer.fitness is None:  # with val=False the host's metrics are zeros that nobody has measured
+            return metrics
+        return {**metrics, **_cleaned(trainer.metrics), "fitness": trainer.fitness}
 
     def batch_ended(self, trainer: Any) -> None:
         """Every n-th iteration: its losses. The host has just printed them, so that reading them makes nobody wait."""
@@ -251,7 +262,7 @@ class _Told:
         names = ["last", "best"] if trainer.best_fitness == trainer.fitness else ["last"]
         if _is_periodic(trainer):
             names.append(f"epoch_{_epoch(trainer)}")
-        self.run.log_checkpoint(trainer.last, names=names, epoch=_epoch(trainer), metrics=_metrics(trainer))
+        self.run.log_checkpoint(trainer.last, names=names, epoch=_epoch(trainer), metrics=self._metrics(trainer))
 
     def epoch_ended(self, trainer: Any) -> None:
         """An epoch is over; or, announced by the same name, the final validation of the best checkpoint.
@@ -266,7 +277,7 @@ class _Told:
         self._in_epoch = False
         epoch = _epoch(trainer)
         self.run.log_metrics(
-            _metrics(trainer),
+            self._metrics(trainer),
             epoch=epoch,
             total_epochs=max(epoch, int(trainer.epochs)),  # with time=…, the host guesses anew after every epoch
             duration=getattr(trainer, "epoch_time", None),
@@ -336,14 +347,6 @@ def _is_periodic(trainer: Any) -> bool:
 def _losses(trainer: Any, items: Any) -> dict[str, float]:
     """The losses by name, as plain numbers: the host's own way, since they are a tensor or a dict, by version."""
     return {} if items is None else _cleaned(trainer.label_loss_items(items, prefix="train"))
-
-
-def _metrics(trainer: Any) -> dict[str, Any]:
-    """All that was measured in the epoch: mean losses by name, learning rates, and what the validation gave."""
-    metrics = {**_losses(trainer, trainer.tloss), **_cleaned(trainer.lr)}
-    if trainer.fitness is None:  # with val=False the host's metrics are zeros that nobody has measured
-        return metrics
-    return {**metrics, **_cleaned(trainer.metrics), "fitness": trainer.fitness}
 
 
 def _cleaned(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
