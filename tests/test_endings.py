@@ -50,12 +50,13 @@ class BrokenRun(FakeRun):
 
 
 @pytest.fixture(autouse=True)
-def hooks_as_found():
-    """Each test may hang its own hooks."""
-    handler, hook = signal.getsignal(signal.SIGTERM), sys.excepthook
+def a_process_of_its_own(monkeypatch):
+    """Each test may hang its own hooks; what other tests have left open or hung does not count."""
+    handler = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setitem(globals(), "endings", type(endings)())
     yield
     signal.signal(signal.SIGTERM, handler)
-    sys.excepthook = hook
 
 
 @pytest.fixture

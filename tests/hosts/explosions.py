@@ -1,7 +1,7 @@
 """Raises inside our functions, without replacing any: a trace function raises at the call of a chosen one.
 
 As a script, `python -m tests.hosts.explosions HOST FOLDER`: trains again and again, until every function of ours that
-takes part has raised once, and prints as JSON which have, and the weights that came out.
+takes part has raised once, and prints as JSON which have, and which had when which weights came out.
 """
 
 from __future__ import annotations
@@ -56,17 +56,19 @@ def main(name: str, folder: Path) -> None:
     host = importlib.import_module(f"tests.hosts.{name}")
     nobody = "http://127.0.0.1:9/api/v1"
     trainer_hooks.autolog(name, storage=f"file://{folder}/store", callback_url=nobody, flush_timeout=0, linger=0)
-    explosions, weights = Explosions(), set()
+    explosions = Explosions()
+    weights: dict[str, list[str]] = {}
     for number in range(_MOST_TRAININGS):
-        before = len(explosions.seen)
+        before, names = len(explosions.seen), explosions.names()
         explosions.arm()
         try:
-            weights.add(host.train(folder / str(number), 2, at=host.EVERYWHERE, do=explosions.arm).weights)
+            trained = host.train(folder / str(number), 2, at=host.EVERYWHERE, do=explosions.arm)
         finally:
             explosions.disarm()
+        weights.setdefault(str(trained.weights), []).extend(sorted(explosions.names() - names))
         if len(explosions.seen) == before:
             break
-    sys.stdout.write(json.dumps({"raised": sorted(explosions.names()), "weights": sorted(map(str, weights))}))
+    sys.stdout.write(json.dumps({"raised": sorted(explosions.names()), "weights": weights}))
 
 
 _MOST_TRAININGS = 150

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -64,11 +66,10 @@ def sync(*, place: Path | None, timeout: float, retry_rejected: bool, watch: boo
     logging.getLogger("trainer_hooks").addHandler(logging.NullHandler())
     root = runs_root(place)
     synchronisation = _Sync(root, timeout=timeout)
-    for number in _ENDING:
-        signal.signal(number, lambda *_: synchronisation.stop())
-    status = synchronisation.once(retry_rejected=retry_rejected)
-    while watch and synchronisation.goes_on_after(_LOOK_EVERY):
-        status = synchronisation.once(retry_rejected=False)
+    with _stopped_by_signals(synchronisation):
+        status = synchronisation.once(retry_rejected=retry_rejected)
+        while watch and synchronisation.goes_on_after(_LOOK_EVERY):
+            status = synchronisation.once(retry_rejected=False)
     if not watch or synchronisation.seen:
         click.echo(synchronisation.summary())
     sys.exit(status)
@@ -172,6 +173,16 @@ class _Sync:
 
         deadline = time.monotonic() + self._timeout
         return retry_rejected(history, settings, lambda: self._stop.is_set() or time.monotonic() > deadline)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(synchronisation: _Sync) -> Iterator[None]:
+    found = {number: signal.signal(number, lambda *_: synchronisation.stop()) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in found.items():
+            signal.signal(number, handler)
 
 
 def _ledger(history: RunHistory, settings: Settings) -> Ledger:
