@@ -593,3 +593,25 @@ def test_an_integration_opens_and_ends_a_run_the_same_way():
     run.forward_logs("a.logger")
     run.complete()
     assert [type(event) for event in told(run)] == [RunStarted, RunCompleted]
+
+
+DRAWING = """
+import random, sys
+import trainer_hooks
+before = random.getstate()
+nobody = "http://127.0.0.1:9"
+with trainer_hooks.start_run(delivery="thread", callback_url=nobody + "/api/v1", storage=sys.argv[1]) as run:
+    run.log_checkpoint(__file__)
+    run.log_metrics({"loss": 1}, epoch=1)
+    run.flush(2)
+sys.stdout.write(str(random.getstate() == before))
+"""
+
+
+def test_as_a_thread_nothing_of_ours_draws_from_the_global_random_generator(tmp_path):
+    """Not even the import of what delivers: rich draws a number, and httpx imports it."""
+    script = tmp_path / "script.py"
+    script.write_text(DRAWING)
+    command = [sys.executable, str(script), f"file://{tmp_path}/store"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "True"

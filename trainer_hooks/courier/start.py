@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import random
 import site
 import subprocess
 import sys
@@ -128,10 +129,24 @@ class _InThread(_Nobody):
         if self._thread is None or not self._thread.is_alive():
             from trainer_hooks.courier.loop import Courier
 
+            self._load_quietly()
             self._courier = Courier(self._directory, self._settings)
             work = harmless(self._courier.run)
             self._thread = threading.Thread(target=work, name="trainer_hooks courier", daemon=True)
             self._thread.start()
+
+    def _load_quietly(self) -> None:
+        """Import what the thread will need here and now, before the training draws random numbers.
+
+        Some libraries draw from the global generator as they are imported; rich does, which httpx imports.
+        """
+        from trainer_hooks.ledger import configured_destinations
+
+        state = random.getstate()
+        try:
+            configured_destinations(self._directory, self._directory.name, self._settings)
+        finally:
+            random.setstate(state)
 
     def wait(self, position: Cursor, timeout: float) -> bool:
         thread = self._thread
