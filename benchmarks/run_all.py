@@ -62,32 +62,16 @@ def _run(name: str) -> tuple[float, Sequence[Row]]:
     print(f"\n{name}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.json"
-        options = [] if name == "storage" else ["--rows", str(rows)]
-        command = [sys.executable, str(HERE / f"{name}.py"), *options]
+        command = [sys.executable, str(HERE / f"{name}.py"), "--rows", str(rows)]
         began = os.getloadavg()[0]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         read = [Row(**row) for row in json.loads(rows.read_text())] if rows.exists() else []
-    if name == "storage":
-        read = list(_storage_rows(done.stdout))
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no word"])[-1]
         read.append(Row(name, f"broke off, exit status {done.returncode}: {last}"))
     for row in read:
         print(shown(row), flush=True)
     return (began + os.getloadavg()[0]) / 2, read
-
-
-def _storage_rows(output: str) -> Iterator[Row]:
-    """That benchmark prints a table for each case: a title, a line for each way, and the ratio."""
-    for table in output.split("\n\n"):
-        ratio = re.search(r"ours over the best of boto3: ([\d.]+)", table)
-        if ratio:
-            title, *ways = table.strip().splitlines()
-            rates = {way[:24].strip(): way[24:].split()[0] for way in map(str.strip, ways[:-1])}
-            others = {name: rate for name, rate in rates.items() if name != "trainer_hooks"}
-            best = max(others, key=lambda name: float(others[name]))
-            text = f"{ratio[1]} x the best of boto3: {rates['trainer_hooks']}, {best} {others[best]}"
-            yield Row(title, text, "≥ 0.95 x", float(ratio[1]) >= 0.95)
 
 
 def _report(found: Found) -> Iterator[str]:

@@ -1,19 +1,19 @@
 """The S3 store beside boto3's own transfers, tuned by hand: the same files, in turn, against one server.
 
-    python benchmarks/storage.py                                 against `rclone serve s3`, started here
-    python benchmarks/storage.py --endpoint http://host:9000     keys from INTERNAL_STORAGE_ACCESS_KEY, …_SECRET_KEY
+    python benchmarks/storage.py        against `rclone serve s3`, started here
 
-Prints the median rate of each, and ours over the best of the others: once by medians, once as the median of the ratios
-of runs that stood side by side, which a machine that is busy in between disturbs less.
+With BENCHMARK_S3_ENDPOINT=http://host:9000 another server is used, and there the bucket "bucket" and the keys of
+INTERNAL_STORAGE_ACCESS_KEY and INTERNAL_STORAGE_SECRET_KEY.
+
+Ours compares the MD5 of every part with what the server has stored. boto3 verifies nothing of an upload unless told to;
+then it sends a checksum that the server is to check, CRC-32 or SHA-256. So uploads are compared with all three.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,15 +23,19 @@ from pathlib import Path
 from typing import Any
 
 from boto3.s3.transfer import TransferConfig
+from measuring import Row, main, rotated
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.servers.s3 import S3Server, rclone_server
+from tests.servers.s3 import BUCKET, S3Server, rclone_server
 from trainer_hooks.storage import open_storage
 
 MIB = 1 << 20
+MEGABYTES = 200
+SMALL_COUNT, SMALL_SIZE = 300, 50_000
+ROUNDS = 7
 OURS = "trainer_hooks"
-SMALL_SIZE = 50_000
+AT_LEAST = 0.95
 TUNED = {
     "boto3 default": TransferConfig(),
     "boto3 without threads": TransferConfig(use_threads=False),
@@ -41,34 +45,30 @@ TUNED = {
         multipart_threshold=MIB, multipart_chunksize=32 * MIB, max_concurrency=2, io_chunksize=MIB
     ),
 }
+CHECKED = "SHA256"
 
 Case = Callable[[], object]
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--endpoint", help="an S3 server; without it rclone is started")
-    parser.add_argument("--bucket", default="bucket", help="a bucket there, that may be written to")
-    parser.add_argument("--size", type=int, default=200, help="MB of the large object")
-    parser.add_argument("--count", type=int, default=300, help="how many small objects, of 50 kB each")
-    parser.add_argument("--rounds", type=int, default=7)
-    given = parser.parse_args()
+def measure(folder: Path) -> Iterator[Row]:
+    """Large and small objects, up and down."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = _given(given.endpoint) or stack.enter_context(rclone_server(folder / "server"))
-        benchmark = Benchmark(server, given.bucket, folder)
-        print(f"{given.rounds} rounds against {server.url}, one after the other within a round\n")
-        megabytes = given.size
-        benchmark.large.write_bytes(os.urandom(megabytes * 1_000_000))
-        show(f"upload of {megabytes} MB (MB/s)", measured(benchmark.uploads(), given.rounds), megabytes)
-        show(f"download of {megabytes} MB (MB/s)", measured(benchmark.downloads(), given.rounds), megabytes)
-        for name, cases in benchmark.small(given.count).items():
-            show(
-                f"{name} of {given.count} small objects, 8 threads (objects/s)",
-                measured(cases, given.rounds),
-                given.count,
-            )
+        server = _given() or stack.enter_context(rclone_server(folder / "server"))
+        benchmark = Benchmark(server, BUCKET, folder)
+        benchmark.large.write_bytes(os.urandom(MEGABYTES * 1_000_000))
+        uploads = measured(benchmark.uploads())
+        large = f"of {MEGABYTES} MB (MB/s)"
+        yield _row(f"upload {large}, beside boto3 with {CHECKED}", _only(uploads, CHECKED), MEGABYTES, AT_LEAST)
+        yield _row(f"upload {large}, beside boto3 with CRC32", _only(uploads, "CRC32"), MEGABYTES)
+        yield _row(f"upload {large}, beside boto3 that verifies nothing", _only(uploads, ""), MEGABYTES)
+        yield _row(f"download {large}", measured(benchmark.downloads()), MEGABYTES, AT_LEAST)
+        small = f"of {SMALL_COUNT} small objects, 8 threads (objects/s)"
+        puts, gets = benchmark.small(SMALL_COUNT)
+        yield _row(f"upload {small}", measured(puts), SMALL_COUNT, AT_LEAST)
+        found = measured(gets)
+        bare = "a bare get_object"
+        yield _row(f"download {small}", _without(found, bare), SMALL_COUNT, AT_LEAST)
+        yield _row(f"download {small}, beside {bare}", {OURS: found[OURS], bare: found[bare]}, SMALL_COUNT)
 
 
 class Benchmark:
@@ -84,13 +84,17 @@ class Benchmark:
         self.target = folder / "target"
 
     def uploads(self) -> dict[str, Case]:
-        """One large file, as checkpoints are put."""
+        """One large file, as checkpoints are put; boto3's without a checksum, and with two of those it knows."""
 
-        def upload(config: TransferConfig) -> None:
-            self._client.upload_file(str(self.large), self._bucket, "large-boto3", Config=config)
+        def upload(config: TransferConfig, **checked: str) -> None:
+            self._client.upload_file(str(self.large), self._bucket, "large-boto3", Config=config, ExtraArgs=checked)
 
-        ours = partial(self._store.put, self.large, "large", before_visible=lambda: None)
-        return {OURS: ours, **{name: partial(upload, config) for name, config in TUNED.items()}}
+        cases: dict[str, Case] = {OURS: partial(self._store.put, self.large, "large", before_visible=lambda: None)}
+        for name, config in TUNED.items():
+            cases[name] = partial(upload, config)
+            for algorithm in ("CRC32", CHECKED):
+                cases[f"{name}, {algorithm}"] = partial(upload, config, ChecksumAlgorithm=algorithm)
+        return cases
 
     def downloads(self) -> dict[str, Case]:
         """That object again."""
@@ -101,8 +105,8 @@ class Benchmark:
         ours = partial(self._store.get, "large", self.target)
         return {OURS: ours, **{name: partial(download, config) for name, config in TUNED.items()}}
 
-    def small(self, count: int) -> Mapping[str, dict[str, Case]]:
-        """Many small objects, as of a dataset, in threads of the caller's."""
+    def small(self, count: int) -> tuple[dict[str, Case], dict[str, Case]]:
+        """Many small objects, as of a dataset, in threads of the caller's: up, and down."""
         sources = [self._folder / f"small{number}" for number in range(count)]
         for source in sources:
             source.write_bytes(os.urandom(SMALL_SIZE))
@@ -129,24 +133,22 @@ class Benchmark:
         }
         gets: dict[str, Callable[[Path], object]] = {
             OURS: lambda source: self._store.get(f"ours/{source.name}", self._target(source)),
-            "boto3 get_object": get_object,
+            # Neither verified nor put in place at one instant, as ours and download_file's are.
+            "a bare get_object": get_object,
             "boto3 download_file": download_file,
         }
-        cases = {"upload": puts, "download": gets}
-        return {
-            name: {by: partial(_in_eight_threads, do, sources) for by, do in these.items()}
-            for name, these in cases.items()
-        }
+        up, down = ({by: partial(_in_eight_threads, do, sources) for by, do in cases.items()} for cases in (puts, gets))
+        return up, down
 
     def _target(self, source: Path) -> Path:
         return source.with_suffix(".got")
 
 
-def measured(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
+def measured(cases: Mapping[str, Case]) -> dict[str, list[float]]:
     """Seconds of each case in each round, after one round that doesn't count."""
     seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for number in range(rounds + 1):
-        for name, case in _rotated(cases, number):
+    for number in range(ROUNDS + 1):
+        for name, case in rotated(cases, number):
             begun = time.perf_counter()
             case()
             if number:
@@ -154,23 +156,26 @@ def measured(cases: dict[str, Case], rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-def show(title: str, seconds: dict[str, list[float]], amount: float) -> None:
-    """Print the rates of `amount` per case, fastest first."""
+def _row(what: str, seconds: Mapping[str, list[float]], amount: float, at_least: float | None = None) -> Row:
+    """Ours over the best of the others: by medians, and as the median of the ratios within the rounds.
+
+    A machine that is busy in between disturbs the second less.
+    """
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    print(title)
-    for name, median in sorted(medians.items(), key=lambda item: item[1]):
-        pairs = statistics.median(theirs / ours for ours, theirs in zip(seconds[OURS], seconds[name], strict=True))
-        print(
-            f"  {name:24}{amount / median:9.0f}   ours is {medians[name] / medians[OURS]:.2f} x, in pairs {pairs:.2f} x"
-        )
-    best = min(median for name, median in medians.items() if name != OURS)
-    print(f"  ours over the best of boto3: {best / medians[OURS]:.2f} x\n")
+    best = min((name for name in medians if name != OURS), key=lambda name: medians[name])
+    ratio = medians[best] / medians[OURS]
+    pairs = statistics.median(theirs / ours for ours, theirs in zip(seconds[OURS], seconds[best], strict=True))
+    rates = f"{amount / medians[OURS]:.0f}, {best} {amount / medians[best]:.0f}"
+    text = f"{ratio:.2f} x, in pairs {pairs:.2f} x: {rates}"
+    return Row(what, text, f"≥ {at_least} x" if at_least else "", max(ratio, pairs) >= at_least if at_least else None)
 
 
-def _rotated(cases: dict[str, Case], by: int) -> Iterator[tuple[str, Case]]:
-    items = list(cases.items())
-    start = by % len(items)
-    yield from items[start:] + items[:start]
+def _only(uploads: Mapping[str, list[float]], algorithm: str) -> dict[str, list[float]]:
+    return {name: times for name, times in uploads.items() if name == OURS or name.partition(", ")[2] == algorithm}
+
+
+def _without(found: Mapping[str, list[float]], left_out: str) -> dict[str, list[float]]:
+    return {name: times for name, times in found.items() if name != left_out}
 
 
 def _in_eight_threads(work: Callable[[Path], Any], sources: list[Path]) -> None:
@@ -178,7 +183,8 @@ def _in_eight_threads(work: Callable[[Path], Any], sources: list[Path]) -> None:
         list(pool.map(work, sources))
 
 
-def _given(endpoint: str | None) -> S3Server | None:
+def _given() -> S3Server | None:
+    endpoint = os.environ.get("BENCHMARK_S3_ENDPOINT")
     if endpoint is None:
         return None
     access_key, secret_key = (os.environ[f"INTERNAL_STORAGE_{name}_KEY"] for name in ("ACCESS", "SECRET"))
@@ -186,4 +192,4 @@ def _given(endpoint: str | None) -> S3Server | None:
 
 
 if __name__ == "__main__":
-    main()
+    main(measure)

@@ -31,8 +31,9 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
-    finally:
+    except BaseException:  # Ctrl-C, too
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def copy_file(source: Path, target: Path) -> int:

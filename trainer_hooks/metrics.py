@@ -63,14 +63,16 @@ def read_number(value: Any) -> Scalar:
 
 def read_count(value: Any) -> int | None:
     """A whole number, from a number of any kind or its digits; None if it is none."""
-    if value is None:
-        return None
+    if value is None or (type(value) is int and abs(value) <= _LARGEST_INT):
+        return value
     count = ask(lambda: int(value if isinstance(value, str) else read_number(value)))
     return count if isinstance(count, int) and abs(count) <= _LARGEST_INT else None
 
 
 def read_quantity(value: Any) -> float | None:
     """A finite number, from one of any kind; None if it is none."""
+    if type(value) is float and math.isfinite(value):
+        return value
     if value is None:
         return None
     quantity = ask(lambda: float(read_number(value)))

@@ -147,6 +147,8 @@ class Redactor:
 
     def words(self, values: Any) -> list[str]:
         """Names, as texts: of one text, of a sequence, or the values of a mapping; what is None is left out."""
+        if type(values) is list and all(type(value) is str for value in values):
+            return [self.text(value) for value in values]
         if isinstance(values, (str, os.PathLike)):
             values = [values]
         items = ask(lambda: list(values.values() if isinstance(values, Mapping) else values))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import os
 import sys
 import threading
@@ -56,6 +57,8 @@ _log = logging.getLogger("trainer_hooks")
 _GRACE_ON_SIGTERM = 20.0
 # A host that dies of a signal's making does so within this; what it survives is not to blame for what comes later.
 _DIES_WITHIN = 60.0
+# Epochs of milliseconds exist, and asking for the courier costs as much as telling one.
+_LOOK_EVERY = 1.0
 _UNTOLD = "what was said of it could not be told"
 
 
@@ -79,6 +82,7 @@ class Run(Reporter):
         self._signalled = 0.0
         self._began = time.monotonic()
         self._logs = LogForwarder(self.log, settings.log_level) if claimed and settings.log_level != "OFF" else None
+        self._looked = -math.inf
         self._delivery: Delivery | None = None
         if claimed:
             self._delivery = self._begin(claimed)
@@ -139,8 +143,14 @@ class Run(Reporter):
             else:
                 self._claim.journal.append(event)
             self.state.apply(event)
-            if isinstance(event, EpochEnded) and self._delivery:
-                self._delivery.ensure()
+            if isinstance(event, EpochEnded):
+                self._look_after_the_courier()
+
+    def _look_after_the_courier(self) -> None:
+        now = time.monotonic()
+        if self._delivery and now - self._looked >= _LOOK_EVERY:
+            self._looked = now
+            self._delivery.ensure()
 
     def hand_over(self) -> tuple[str, int] | None:
         """From now on, another process of this job tells in this one's stead: what `join_run` needs there.

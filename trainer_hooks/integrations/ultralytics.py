@@ -1,9 +1,9 @@
 """Ultralytics: what a trainer does, told to a run.
 
-`attach` wraps `BaseTrainer.__init__`, `.train` and `.run_callbacks`. Nothing of ours stands in `trainer.callbacks`:
-nothing is deep-copied or pickled, `reset_callbacks` can't remove it, and failures are seen, for which Ultralytics has
-no callback. Where wrapping is not wanted, `callbacks()` gives the same translation for `model.add_callback`; then a
-failure is seen from 8.4.130 on, and before that only when it leaves the script.
+`attach` wraps `BaseTrainer.__init__`, `.train`, `.run_callbacks` and `.save_metrics`. Nothing of ours stands in
+`trainer.callbacks`: nothing is deep-copied or pickled, `reset_callbacks` can't remove it, and failures are seen, for
+which Ultralytics has no callback. Where wrapping is not wanted, `callbacks()` gives the same translation for
+`model.add_callback`; then a failure is seen from 8.4.130 on, and before that only when it leaves the script.
 
 Facts of the host that the code relies on stand beside it; versions 8.3.0 to 8.4.190 were run (docs/compatibility.md).
 """
@@ -48,6 +48,7 @@ def attach(opener: Opener) -> Callable[[], None]:
         Patch(BaseTrainer, "__init__", observed(_Construction(opener))),
         Patch(BaseTrainer, "train", observed(_Training(opener, handlers))),
         Patch(BaseTrainer, "run_callbacks", followed(handlers)),
+        Patch(BaseTrainer, "save_metrics", observed(_Row())),
         Patch(dist, "generate_ddp_file", observed(_Launch())),
     ]
 
@@ -157,6 +158,15 @@ class _Training(Observer):
         _told[trainer].run.end_with(error)
 
 
+class _Row(Observer):
+    """What the host writes into results.csv: asking it for the losses once more would take as long as all of ours."""
+
+    def before(self, trainer: Any, metrics: Mapping[str, Any]) -> None:
+        told = _told.get(trainer)
+        if told is not None:
+            told.row = metrics
+
+
 class _Launch(Observer):
     """A multi-GPU training happens in processes that Ultralytics launches from a file it writes: they tell, too.
 
@@ -221,12 +231,16 @@ class _Told:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.wrapped = False
+        self._class_names: list[str] = []
         self._in_epoch = False
         self._iteration = 0
-        self._losses: tuple[Any, dict[str, float]] = (None, {})
+        self.row: Mapping[str, Any] | None = None
+        """All that the host has measured in the epoch, by its own names, once it has said so."""
+        self._measured: dict[str, Any] | None = None
 
     def training_started(self, trainer: Any) -> None:
-        """A resumed training's best epoch so far lies in an earlier attempt."""
+        """The data is known now; and a resumed training's best epoch so far lies in an earlier attempt."""
+        self._class_names = _class_names(trainer)
         if self.run.directory is not None and getattr(trainer, "resume", False):
             for earlier in read_history(self.run.directory).attempts:
                 if earlier.state.best_epoch is not None and earlier.state.best_epoch <= trainer.start_epoch:
@@ -236,18 +250,22 @@ class _Told:
     def epoch_started(self, trainer: Any) -> None:
         """An epoch begins; anew, where the host goes on with smaller batches or from before a NaN."""
         self._in_epoch = True
-        self._losses = (None, {})
+        self.row = self._measured = None
         if self.run.settings.iteration_metrics:
             self._iteration = int(trainer.epoch) * len(trainer.train_loader)
 
     def _metrics(self, trainer: Any) -> dict[str, Any]:
         """All that was measured in the epoch: mean losses by name, learning rates, and what the validation gave."""
-        if self._losses[0] is not trainer.tloss:  # asked once an epoch: the host takes its time to answer
-            self._losses = (trainer.tloss, _losses(trainer, trainer.tloss))
-        metrics = {**self._losses[1], **_cleaned(trainer.lr)}
-        if trainer.fitness is None:  # with val=False the host's metrics are zeros that nobody has measured
-            return metrics
-        return {**metrics, **_cleaned(trainer.metrics), "fitness": trainer.fitness}
+        if self._measured is None:
+            # No row among `callbacks`, or where a trainer of the user's writes no results.csv.
+            row = self.row or {**_losses(trainer, trainer.tloss), **trainer.lr, **(trainer.metrics or {})}
+            self._measured = _cleaned(row)
+            if trainer.fitness is not None:
+                self._measured["fitness"] = trainer.fitness
+            else:  # with val=False the host's metrics are zeros that nobody has measured
+                for name in _cleaned(trainer.metrics):
+                    self._measured.pop(name, None)
+        return self._measured
 
     def batch_ended(self, trainer: Any) -> None:
         """Every n-th iteration: its losses. The host has just printed them, so that reading them makes nobody wait."""
@@ -284,7 +302,7 @@ class _Told:
         )
         if trainer.fitness is not None:
             is_best = trainer.best_fitness == trainer.fitness
-            self.run.log_validation(metrics, epoch=epoch, is_best=is_best, **_judged(trainer, metrics))
+            self.run.log_validation(metrics, epoch=epoch, is_best=is_best, **self._judged(trainer, metrics))
 
     def training_ended(self, trainer: Any) -> None:
         """The best checkpoint has been stripped for use and validated: this is its final state.
@@ -304,8 +322,17 @@ class _Told:
                 epoch=state.best_epoch or state.epoch,
                 final=True,
                 per_class=attempt("reading the metrics per class", _per_class, trainer.validator),
-                **_judged(trainer, metrics),
+                **self._judged(trainer, metrics),
             )
+
+    def _judged(self, trainer: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        task = trainer.args.task
+        primary = TASK2METRIC.get(task)
+        return {
+            "task": task,
+            "primary": primary if primary in metrics else None,
+            "class_names": self._class_names,
+        }
 
     def _has_best(self, trainer: Any) -> bool:
         """Whether best.pt is this training's own; in a folder used again (exist_ok=True) an older one may lie there."""
@@ -352,16 +379,6 @@ def _losses(trainer: Any, items: Any) -> dict[str, float]:
 def _cleaned(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     """By names without the blanks that older versions pad them with."""
     return {str(name).strip(): value for name, value in (metrics or {}).items()}
-
-
-def _judged(trainer: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    task = trainer.args.task
-    primary = TASK2METRIC.get(task)
-    return {
-        "task": task,
-        "primary": primary if primary in metrics else None,
-        "class_names": _class_names(trainer),
-    }
 
 
 def _per_class(validator: Any) -> dict[str, dict[str, float]]:

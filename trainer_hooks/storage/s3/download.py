@@ -21,7 +21,8 @@ from trainer_hooks.files import replacing
 from trainer_hooks.storage.s3.calls import Calls, NoSuchRange, if_same, md5_of
 from trainer_hooks.storage.s3.parts import Part, combined_md5, in_parallel, known_part_size, plan
 
-_BLOCK = 1 << 20
+# Larger ones are mapped anew by the allocator each time, which costs more than the copying.
+_BLOCK = 256 << 10
 
 
 class Download:

@@ -21,9 +21,10 @@ from trainer_hooks.storage.s3.download import Download
 from trainer_hooks.storage.s3.parts import PART_SIZE_NAME, own_metadata
 from trainer_hooks.storage.s3.upload import Upload, read_whole
 
-# Together an upload's memory, of which the courier has little; larger parts gain nothing that could be measured.
-_PART_SIZE = 6 << 20
-_WORKERS = 4
+# Together an upload's memory, of which the courier has little. Hashing is work for a core: with more workers than cores
+# an upload got slower (docs/benchmarks.md).
+_PART_SIZE = 8 << 20
+_WORKERS = 2 if (os.cpu_count() or 1) <= 2 else 3  # noqa: PLR2004
 # S3 itself allows 5 GB; but one request's answer must come within the read timeout.
 _COPY_SIZE = 256 << 20
 
