@@ -186,6 +186,31 @@ class Deadly(Dataset):
         os._exit(9)
 
 
+class Unreadable(Dataset):
+    """One whose samples can't be read, in the many ways of that."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, place: int) -> int:
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "none", "a.jpg"), ValueError("no label"), KeyError("boxes")])
+def test_what_a_dataset_cannot_read_is_the_datasets_trouble(error):
+    assert classify(raising(error)) == ErrorType.UNKNOWN_ERROR
+    assert classify(raised_by(next, iter(DataLoader(Unreadable(error))))) == ErrorType.DATASET_ERROR
+
+
+def test_a_bug_in_a_dataset_or_a_full_disk_is_not():
+    assert classify(raised_by(Unreadable(NameError("typo")).__getitem__, 0)) == ErrorType.UNKNOWN_ERROR
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert classify(raised_by(Unreadable(full).__getitem__, 0)) == ErrorType.RESOURCE_ERROR
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch forks its workers
 def test_a_data_loader_whose_worker_dies():
     error = raised_by(lambda: list(DataLoader(Deadly(), num_workers=1)))

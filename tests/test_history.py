@@ -14,7 +14,9 @@ from trainer_hooks.events import (
     CheckpointSaved,
     CheckpointStored,
     EpochEnded,
+    MetricsLogged,
     ProgressMade,
+    RankFailed,
     RunCompleted,
     RunFailed,
     RunInterrupted,
@@ -22,7 +24,7 @@ from trainer_hooks.events import (
     RunStarted,
     Validated,
 )
-from trainer_hooks.history import RunState, age, last_epoch, list_runs, read_history
+from trainer_hooks.history import RunState, age, list_runs, read_history, read_measured, state_of
 from trainer_hooks.journal import Journal, read_records, segments
 
 
@@ -139,15 +141,60 @@ def test_a_directory_without_a_journal_has_no_attempts(tmp_path):
     assert (history.run, history.attempts) == (tmp_path.name, [])
 
 
-def test_the_last_epoch_is_that_of_the_attempt(tmp_path):
+def test_what_an_attempt_has_reached_is_its_own(tmp_path):
     first, second = journal(tmp_path, attempt=1), journal(tmp_path, attempt=2)
     for epoch in (1, 3, 2):
         first.append(EpochEnded(epoch=epoch))
+    first.append(MetricsLogged(metrics={"loss": 1}, iteration=70))
     records = list(read_records(tmp_path))
-    assert last_epoch(records, 1) == 3
-    assert last_epoch(records, 2) is None
+    assert state_of(records, 1).reached == {"epoch": 3, "iteration": 70}
+    assert state_of(records, 2).reached == {"epoch": None, "iteration": None}
     second.append(EpochEnded(epoch=7))
-    assert last_epoch(read_records(tmp_path), 2) == 7
+    assert state_of(read_records(tmp_path), 2).reached == {"epoch": 7, "iteration": None}
+
+
+def test_a_training_may_be_counted_in_iterations():
+    best = Validated(metrics={"mIoU": 0.5}, iteration=20, is_best=True)
+    state = state_after(
+        RunStarted(total_iterations=40),
+        MetricsLogged(metrics={"loss": 2}, iteration=20),
+        best,
+        MetricsLogged(metrics={}),
+    )
+    assert state.done == ("iterations", 20, 40)
+    assert (state.best_at, state.best_metrics, state.metrics) == ("iteration 20", {"mIoU": 0.5}, {"loss": 2})
+    epochs = state_after(
+        RunStarted(total_epochs=2), MetricsLogged(metrics={"loss": 2}, iteration=20), EpochEnded(epoch=1)
+    )
+    assert (epochs.done, epochs.metrics) == (("epochs", 1, 2), {})
+
+
+def test_the_rank_that_failed_first_is_the_cause():
+    first = RankFailed(rank=1, error="DatasetError", message="no images", iteration=3)
+    state = state_after(EpochEnded(epoch=2), first, RankFailed(rank=0, error="NetworkError", message="peer reset"))
+    assert state.cause == RunFailed(rank=1, error="DatasetError", message="no images", epoch=2, iteration=3)
+    assert state_after(EpochEnded(epoch=2)).cause is None
+
+
+def test_what_was_measured_is_read_by_epoch_with_its_validation(tmp_path):
+    told = journal(tmp_path)
+    told.append(EpochEnded(epoch=1, metrics={"loss": 3}, duration=1.5))
+    told.append(Validated(epoch=1, metrics={"map": 0.25}))
+    told.append(MetricsLogged(metrics={"loss": 9}, iteration=7))
+    told.append(EpochEnded(epoch=2, metrics={"loss": 2}))
+    told.append(EpochEnded(epoch=2, metrics={"loss": 1}))  # the host has repeated it
+    told.append(Validated(epoch=2, metrics={"map": 0.75}, final=True))  # of the finished model, not of the epoch
+    found = [(point.attempt, point.epoch, point.duration, point.metrics) for point in read_measured(tmp_path)]
+    assert found == [(1, 1, 1.5, {"loss": 3, "map": 0.25}), (1, 2, None, {"loss": 1})]
+
+
+def test_what_was_measured_is_read_by_iteration_where_no_epochs_are_counted(tmp_path):
+    told = journal(tmp_path)
+    told.append(MetricsLogged(metrics={"loss": 3}, iteration=10))
+    told.append(MetricsLogged(metrics={"loss": 2}, iteration=20))
+    told.append(Validated(iteration=20, metrics={"mIoU": 0.5}))
+    found = [(point.epoch, point.iteration, point.metrics) for point in read_measured(tmp_path)]
+    assert found == [(None, 10, {"loss": 3}), (None, 20, {"loss": 2, "mIoU": 0.5})]
 
 
 def test_runs_are_listed_the_newest_first(tmp_path):

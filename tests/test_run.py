@@ -244,7 +244,7 @@ class TestOpening:
         assert not own_environment.exists()
 
     def test_an_operation_that_nobody_knows_is_refused_at_once(self):
-        with pytest.raises(InvalidSetting, match=r"operation is 'traning' \(known: training, inference, export\)"):
+        with pytest.raises(InvalidSetting, match=r"operation is 'traning' \(known: training, validation, "):
             start_run(operation="traning")
 
     def test_the_current_run_is_the_one_opened_last(self):

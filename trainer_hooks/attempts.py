@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import os
 import secrets
@@ -16,12 +17,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from trainer_hooks.events import TERMINAL, Record, RunLost, RunStarted, SegmentOpened
+from trainer_hooks.events import Record, RunLost, RunStarted, SegmentOpened
 from trainer_hooks.files import locked, write_whole
-from trainer_hooks.history import last_epoch, list_runs
+from trainer_hooks.history import RunState, list_runs, state_of
 from trainer_hooks.journal import Journal, Reader, owner, read_headers, read_records, sizes
 from trainer_hooks.process import is_alive, this_process
-from trainer_hooks.settings import Settings
+from trainer_hooks.settings import Settings, launch_id
 
 _log = logging.getLogger("trainer_hooks")
 _RUN_FILE = "run.json"
@@ -29,6 +30,7 @@ _LOCK_FILE = "claim.lock"
 _CLAIM_WITHIN = 5.0
 _TAIL = 1 << 20
 _HEAD = 10
+_NEWEST = 50
 _LONGEST_NAME = 150
 _DIGEST = 16
 
@@ -108,6 +110,17 @@ def join(directory: Path, attempt: int, writer: str, settings: Settings) -> Clai
     return Claim(directory, header.run, attempt, journal, settings)
 
 
+def find_launched(settings: Settings) -> tuple[Path, int] | None:
+    """The run directory, and the attempt, of this launch's main process, if that is still at work; else None."""
+    launch = launch_id()
+    for root in (settings.root, _temporary_root()) if launch else ():
+        for directory in itertools.islice(list_runs(root), _NEWEST):
+            main = owner(read_headers(directory))
+            if main.launch == launch and is_alive(main.process) is not False:
+                return directory, main.attempt
+    return None
+
+
 def find_run_by_output(root: Path, output_dir: str) -> str | None:
     """The newest run that wrote into that output folder of the host's; for a resume that names only a checkpoint."""
     for directory in list_runs(root):
@@ -146,7 +159,7 @@ def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming:
     attempt = _next_attempt(directory, resuming=resuming)
     if attempt is None:
         return None
-    journal = Journal(directory, run=run, attempt=attempt, writer="training", job=settings.job_id)
+    journal = Journal(directory, run=run, attempt=attempt, writer="training", job=settings.job_id, launch=launch_id())
     if not _is_first(directory, attempt, journal):
         journal.close()
         return None
@@ -166,21 +179,21 @@ def _next_attempt(directory: Path, *, resuming: bool) -> int | None:
     before = owner(headers)
     # The ends of its segments tell whether it has ended: this is the training's thread, and journals can be long.
     ends = {number: max(0, size - _TAIL) for number, size in sizes(directory).items()}
-    records = [record for record in read_records(directory, ends) if record.attempt == newest]
-    ended = any(isinstance(record.event, TERMINAL) for record in records)
+    state = state_of(read_records(directory, ends), newest)
+    ended = state.ended is not None
     lives = is_alive(before.process)
     finished_here = ended and before.process == this_process() and not resuming
     if finished_here or (not ended and lives):
         return None
     if not ended:
-        _close_lost(directory, before, last_epoch(records, newest), seen=lives is False)
+        _close_lost(directory, before, state, seen=lives is False)
     return newest + 1
 
 
-def _close_lost(directory: Path, before: SegmentOpened, epoch: int | None, *, seen: bool) -> None:
+def _close_lost(directory: Path, before: SegmentOpened, state: RunState, *, seen: bool) -> None:
     journal = Journal(directory, run=before.run, attempt=before.attempt, writer="recovery", job=before.job)
     gone = "its process was gone" if seen else "its process, on another host or in another container, had not ended it"
-    journal.append(RunLost(reason=f"{gone} when the next attempt began", epoch=epoch))
+    journal.append(RunLost(reason=f"{gone} when the next attempt began", **state.reached))
     journal.close()
 
 

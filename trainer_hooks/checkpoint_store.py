@@ -39,6 +39,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     attempt: int
     created: str
+    iteration: int | None = None
 
 
 class CheckpointStore:

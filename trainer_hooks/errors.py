@@ -85,13 +85,14 @@ def classify(error: BaseException) -> ErrorKind:
     """Which of the eight classes a host's exception belongs to.
 
     Looks at the exception's type, its errno and what it was raised from; the text decides only where torch and the
-    frameworks tell different troubles apart in no other way, and then by how it begins.
+    frameworks tell different troubles apart in no other way, and then by how it begins. What tells nothing by itself,
+    such as a missing file, is the dataset's trouble if a dataset was reading.
     """
-    for link in _chain(error):
-        kind = _classify_one(link)
-        if kind is not None:
-            return kind
-    return ErrorType.UNKNOWN_ERROR
+    links = list(_chain(error))
+    kind = next((kind for kind in map(_classify_one, links) if kind is not None), None)
+    if kind is None and any(isinstance(link, _OF_DATA) and _was_raised_in_a_dataset(link) for link in links):
+        return ErrorType.DATASET_ERROR
+    return kind or ErrorType.UNKNOWN_ERROR
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -116,6 +117,20 @@ def _classify_one(error: BaseException) -> ErrorKind | None:
     text = _COLOURS.sub("", str(error))
     return next((kind for beginning, kind in _BY_TEXT if beginning.match(text)), None)
 
+
+def _was_raised_in_a_dataset(error: BaseException) -> bool:
+    """Whether a method of one of torch's datasets was at work when it was raised."""
+    trace = error.__traceback__
+    while trace is not None:
+        ancestors = type(trace.tb_frame.f_locals.get("self")).__mro__
+        if any(f"{ancestor.__module__}.{ancestor.__qualname__}" == _DATASET for ancestor in ancestors):
+            return True
+        trace = trace.tb_next
+    return False
+
+
+_DATASET = "torch.utils.data.dataset.Dataset"
+_OF_DATA = (OSError, ValueError, LookupError, EOFError)
 
 # By qualified name, so that no host package is imported to be asked about its exceptions.
 _BY_TYPE: dict[str, ErrorKind] = {
@@ -172,6 +187,7 @@ _BEGINNINGS: dict[ErrorKind, tuple[str, ...]] = {
         r"No state_dict found in checkpoint file ",
         r"ERROR\W+.* (is not a loadable checkpoint|appears to be an Ultralytics YOLOv5 model)",
         r"Resume checkpoint not found\.",
+        r"\S+\.pth can not be found\.",
         r"Checkpoint .* is corrupted with NaN/Inf weights",
     ),
     ErrorType.CONFIG_ERROR: (

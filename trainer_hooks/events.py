@@ -4,9 +4,9 @@ A framework integration, or a hand-written loop through `Run`, turns what happen
 them; destinations translate them for their platform. Adding a field with a default is compatible in both directions;
 renaming or removing one is a new journal format.
 
-Conventions in every event: epochs are counted from 1 and mean *finished* epochs; durations are seconds; sizes are
-bytes. A metric value is a JSON number or one of the strings "NaN", "Infinity", "-Infinity" (JSON has no such numbers;
-`float()` reads all of them).
+Conventions in every event: epochs and iterations are counted from 1 and mean *finished* ones; a training that its host
+counts in iterations has no epochs. Durations are seconds; sizes are bytes. A metric value is a JSON number or one of
+the strings "NaN", "Infinity", "-Infinity" (JSON has no such numbers; `float()` reads all of them).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import msgspec
 Scalar: TypeAlias = int | float | Literal["NaN", "Infinity", "-Infinity"]
 Metrics: TypeAlias = dict[str, Scalar]
 Level: TypeAlias = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-Operation: TypeAlias = Literal["training", "inference", "export"]
+Operation: TypeAlias = Literal["training", "validation", "test", "inference", "export"]
 ErrorKind: TypeAlias = Literal[
     "DatasetError",
     "CheckpointError",
@@ -51,7 +51,10 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SegmentOpened(Event, frozen=True):
-    """The first record of every segment: whose it is. `writer` is "training", "courier" or "rank <n>"."""
+    """The first record of every segment: whose it is. `writer` is "training", "courier" or "rank <n>".
+
+    `launch` is what the processes of one distributed launch have in common, where there is one.
+    """
 
     format: int
     version: str
@@ -60,16 +63,21 @@ class SegmentOpened(Event, frozen=True):
     writer: str
     process: Process
     job: str | None = None
+    launch: str | None = None
 
 
 class RunStarted(Event, frozen=True):
-    """Work begins: a training, an inference or an export. `params` and `dataset` are redacted plain values."""
+    """Work begins, of which kind `operation` says. `params` and `dataset` are redacted plain values.
+
+    A "validation" or "test" is one by itself, of a model that exists already.
+    """
 
     operation: Operation = "training"
     framework: str | None = None
     task: str | None = None
     model: str | None = None
     total_epochs: int | None = None
+    total_iterations: int | None = None
     params: dict[str, Any] = {}
     dataset: dict[str, Any] = {}
     class_names: list[str] = []
@@ -97,7 +105,10 @@ class EpochEnded(Event, frozen=True):
 
 
 class MetricsLogged(Event, frozen=True):
-    """Metrics that belong to an iteration, or to no point in time at all."""
+    """Metrics that belong to an iteration, or to no point in time at all.
+
+    In a training that is counted in iterations this is what an epoch's end is elsewhere.
+    """
 
     metrics: Metrics
     iteration: int | None = None
@@ -110,10 +121,11 @@ class MetricsSkipped(Event, frozen=True):
 
 
 class Validated(Event, frozen=True):
-    """A validation result. `final`: of the finished model, after the last epoch."""
+    """A validation result, after so many epochs or iterations. `final`: of the finished model."""
 
-    epoch: int
     metrics: Metrics
+    epoch: int | None = None
+    iteration: int | None = None
     task: str | None = None
     primary: str | None = None
     is_best: bool = False
@@ -134,6 +146,7 @@ class CheckpointSaved(Event, frozen=True):
     path: str
     size: int
     epoch: int | None = None
+    iteration: int | None = None
     metrics: Metrics = {}
     final: bool = False
     staged: str | None = None
@@ -148,6 +161,7 @@ class CheckpointStored(Event, frozen=True):
     size: int
     sha256: str
     epoch: int | None = None
+    iteration: int | None = None
     metrics: Metrics = {}
     final: bool = False
 
@@ -176,6 +190,7 @@ class RankFailed(Event, frozen=True):
     exception: str | None = None
     traceback: str | None = None
     epoch: int | None = None
+    iteration: int | None = None
 
 
 class RecordsDropped(Event, frozen=True):
@@ -207,8 +222,10 @@ class RunCompleted(Event, frozen=True):
     """Terminal: the work ended as it should."""
 
     epochs: int = 0
+    iterations: int | None = None
     metrics: Metrics = {}
     best_epoch: int | None = None
+    best_iteration: int | None = None
     best_metrics: Metrics = {}
     duration: float | None = None
     checkpoints: dict[str, str] = {}
@@ -222,6 +239,7 @@ class RunFailed(Event, frozen=True):
     exception: str | None = None
     traceback: str | None = None
     epoch: int | None = None
+    iteration: int | None = None
     exit_status: int | None = None
     rank: int | None = None
 
@@ -231,6 +249,7 @@ class RunInterrupted(Event, frozen=True):
 
     reason: str
     epoch: int | None = None
+    iteration: int | None = None
 
 
 class RunLost(Event, frozen=True):
@@ -238,6 +257,7 @@ class RunLost(Event, frozen=True):
 
     reason: str
     epoch: int | None = None
+    iteration: int | None = None
 
 
 AnyEvent: TypeAlias = (

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import msgspec
 
 from trainer_hooks.events import (
-    TERMINAL,
     AnyEvent,
     CheckpointSaved,
     CheckpointStored,
     EpochEnded,
     Metrics,
+    MetricsLogged,
     ProgressMade,
+    RankFailed,
     Record,
     RunCompleted,
     RunFailed,
@@ -39,47 +43,108 @@ class RunState:
     started: RunStarted | None = None
     epoch: int = 0
     total_epochs: int | None = None
+    iteration: int = 0
+    total_iterations: int | None = None
     progress: ProgressMade | None = None
     metrics: Metrics = field(default_factory=dict)
     best_epoch: int | None = None
+    best_iteration: int | None = None
     best_metrics: Metrics = field(default_factory=dict)
     primary: str | None = None
     saved: dict[str, CheckpointSaved] = field(default_factory=dict)
     stored: dict[str, CheckpointStored] = field(default_factory=dict)
+    rank_failed: RankFailed | None = None
     ended: AnyEvent | None = None
 
     def apply(self, event: AnyEvent) -> None:
         """Take one event into account."""
-        if isinstance(event, EpochEnded):
-            self.epoch = max(self.epoch, event.epoch)
-            self.total_epochs = event.total_epochs or self.total_epochs
-            self.metrics = event.metrics
-        elif isinstance(event, Validated):
-            self._validated(event)
-        elif isinstance(event, CheckpointSaved):
-            self._checkpoint_saved(event)
-        elif isinstance(event, CheckpointStored):
-            self.stored[event.name] = event
-        elif isinstance(event, ProgressMade):
-            self.progress = event
-        elif isinstance(event, RunStarted):
-            self.status = "running"
-            self.started, self.total_epochs = event, event.total_epochs
-        elif isinstance(event, TERMINAL):
-            self.ended = event
-            self.status = _ENDINGS[type(event)]
+        handle = _HANDLERS.get(type(event))
+        if handle is not None:
+            handle(self, event)
 
-    def _validated(self, event: Validated) -> None:
-        self.primary = event.primary or self.primary
-        if event.is_best:
-            self.best_epoch, self.best_metrics = event.epoch, event.metrics
+    @property
+    def counts_iterations(self) -> bool:
+        """Whether the host counts this training in iterations, and not in epochs."""
+        return self.total_iterations is not None and self.total_epochs is None
 
-    def _checkpoint_saved(self, event: CheckpointSaved) -> None:
-        for name in event.names:
-            self.saved[name] = event
-        if "best" in event.names and not event.final and event.epoch is not None:
-            self.best_epoch = event.epoch
-            self.best_metrics = event.metrics or self.best_metrics
+    @property
+    def reached(self) -> dict[str, Any]:
+        """How many epochs and iterations are finished, as terminal events tell it."""
+        return {"epoch": self.epoch or None, "iteration": self.iteration or None}
+
+    @property
+    def done(self) -> tuple[str, int, int | None]:
+        """How far it is, for a reader: ("epochs", 3, 5), or ("iterations", 800, 1000); None for an unknown total."""
+        if self.counts_iterations:
+            return "iterations", self.iteration, self.total_iterations
+        return "epochs", self.epoch, self.total_epochs
+
+    @property
+    def best_at(self) -> str:
+        """Where it was best, for a reader: "epoch 3"; empty where nothing was."""
+        if self.best_iteration is not None:
+            return f"iteration {self.best_iteration}"
+        return "" if self.best_epoch is None else f"epoch {self.best_epoch}"
+
+    @property
+    def cause(self) -> RunFailed | None:
+        """The failure of the rank that failed first, as that of the run: what other ranks suffer follows from it."""
+        if self.rank_failed is None:
+            return None
+        told = msgspec.structs.asdict(self.rank_failed)
+        # A rank that tells no epochs counts none.
+        return RunFailed(**{**told, **{name: told[name] or done for name, done in self.reached.items()}})
+
+
+def _run_started(state: RunState, event: RunStarted) -> None:
+    state.status = "running"
+    state.started, state.total_epochs, state.total_iterations = event, event.total_epochs, event.total_iterations
+
+
+def _progress_made(state: RunState, event: ProgressMade) -> None:
+    state.progress = event
+
+
+def _epoch_ended(state: RunState, event: EpochEnded) -> None:
+    state.epoch = max(state.epoch, event.epoch)
+    state.total_epochs = event.total_epochs or state.total_epochs
+    state.metrics = event.metrics
+
+
+def _metrics_logged(state: RunState, event: MetricsLogged) -> None:
+    state.iteration = max(state.iteration, event.iteration or 0)
+    if state.counts_iterations and event.iteration is not None:
+        state.metrics = event.metrics
+
+
+def _validated(state: RunState, event: Validated) -> None:
+    state.primary = event.primary or state.primary
+    if event.is_best:
+        state.best_epoch, state.best_iteration = event.epoch, event.iteration
+        state.best_metrics = event.metrics
+
+
+def _checkpoint_saved(state: RunState, event: CheckpointSaved) -> None:
+    for name in event.names:
+        state.saved[name] = event
+    if "best" in event.names and not event.final and (event.epoch, event.iteration) != (None, None):
+        state.best_epoch, state.best_iteration = event.epoch, event.iteration
+        state.best_metrics = event.metrics or state.best_metrics
+
+
+def _checkpoint_stored(state: RunState, event: CheckpointStored) -> None:
+    state.stored[event.name] = event
+
+
+def _rank_failed(state: RunState, event: RankFailed) -> None:
+    state.rank_failed = state.rank_failed or event
+
+
+def _run_ended(state: RunState, event: RunCompleted | RunFailed | RunInterrupted | RunLost) -> None:
+    state.ended = event
+    done = event.iterations if isinstance(event, RunCompleted) else event.iteration
+    state.iteration = max(state.iteration, done or 0)
+    state.status = _ENDINGS[type(event)]
 
 
 _ENDINGS: dict[type, Status] = {
@@ -87,6 +152,17 @@ _ENDINGS: dict[type, Status] = {
     RunFailed: "failed",
     RunInterrupted: "interrupted",
     RunLost: "lost",
+}
+_HANDLERS: dict[type, Callable[[RunState, Any], None]] = {
+    RunStarted: _run_started,
+    ProgressMade: _progress_made,
+    EpochEnded: _epoch_ended,
+    MetricsLogged: _metrics_logged,
+    Validated: _validated,
+    CheckpointSaved: _checkpoint_saved,
+    CheckpointStored: _checkpoint_stored,
+    RankFailed: _rank_failed,
+    **dict.fromkeys(_ENDINGS, _run_ended),
 }
 
 
@@ -143,6 +219,47 @@ def read_history(run_directory: Path) -> RunHistory:
     return RunHistory(run_directory, [attempts[number] for number in sorted(attempts)])
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What was measured at one point of an attempt: at the end of an epoch, or after an iteration."""
+
+    attempt: int
+    epoch: int | None
+    iteration: int | None
+    time: float
+    duration: float | None = None
+    metrics: Metrics = field(default_factory=dict)
+
+
+def read_measured(run_directory: Path) -> list[Measured]:
+    """Each epoch's metrics, the validation's among them; where epochs aren't counted, each told iteration's.
+
+    A repeated point replaces the earlier one. In order: by attempt, then by epoch or iteration.
+    """
+    epochs: dict[tuple[int, int], Measured] = {}
+    iterations: dict[tuple[int, int], Measured] = {}
+    for record in read_records(run_directory):
+        event, attempt = record.event, record.attempt
+        if isinstance(event, EpochEnded):
+            point = Measured(attempt, event.epoch, None, record.time, event.duration, event.metrics)
+            epochs[attempt, event.epoch] = point
+        elif isinstance(event, MetricsLogged) and event.iteration is not None:
+            iterations[attempt, event.iteration] = Measured(
+                attempt, None, event.iteration, record.time, metrics=event.metrics
+            )
+        elif isinstance(event, Validated) and not event.final:
+            _join_validation(epochs if event.iteration is None else iterations, record, event)
+    found = epochs or iterations
+    return [found[place] for place in sorted(found)]
+
+
+def _join_validation(points: dict[tuple[int, int], Measured], record: Record, event: Validated) -> None:
+    place = record.attempt, (event.epoch if event.iteration is None else event.iteration) or 0
+    bare = Measured(record.attempt, event.epoch, event.iteration, record.time)
+    known = points.get(place, bare)
+    points[place] = dataclasses.replace(known, metrics={**known.metrics, **event.metrics})
+
+
 def stored_checkpoints(run_directory: Path) -> dict[str, CheckpointStored]:
     """The newest stored checkpoint of each name; reads only what couriers have written."""
     headers, ends = read_headers(run_directory), sizes(run_directory)
@@ -151,10 +268,13 @@ def stored_checkpoints(run_directory: Path) -> dict[str, CheckpointStored]:
     return {event.name: event for event in events if isinstance(event, CheckpointStored)}
 
 
-def last_epoch(records: Iterable[Record], attempt: int) -> int | None:
-    """The last epoch that the attempt has finished."""
-    epochs = [r.event.epoch for r in records if r.attempt == attempt and isinstance(r.event, EpochEnded)]
-    return max(epochs, default=None)
+def state_of(records: Iterable[Record], attempt: int) -> RunState:
+    """What the attempt's records among these add up to."""
+    state = RunState()
+    for record in records:
+        if record.attempt == attempt:
+            state.apply(record.event)
+    return state
 
 
 def list_runs(root: Path) -> Iterator[Path]:

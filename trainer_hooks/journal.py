@@ -77,8 +77,17 @@ _decode_event = msgspec.json.Decoder(AnyEvent).decode
 class Journal:
     """Appends the events of this process. Safe to use from any thread; silent in a forked child."""
 
-    def __init__(self, run_directory: Path, *, run: str, attempt: int, writer: str, job: str | None = None) -> None:
-        """Open the next segment.
+    def __init__(
+        self,
+        run_directory: Path,
+        *,
+        run: str,
+        attempt: int,
+        writer: str,
+        job: str | None = None,
+        launch: str | None = None,
+    ) -> None:
+        """Open the next segment; its first record says all of this.
 
         Raises:
             OSError: if the directory can't be made or the segment can't be written.
@@ -91,6 +100,7 @@ class Journal:
             attempt=attempt,
             writer=writer,
             job=job,
+            launch=launch,
             process=this_process(),
         )
         # Re-entrant: a signal handler or a finalizer may emit while this very thread is emitting.

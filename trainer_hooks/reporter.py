@@ -71,7 +71,8 @@ class Reporter(abc.ABC):
             known[name] = self._redactor.word(known.get(name))
         for name in ("params", "dataset"):
             known[name] = self._redactor.mapping(known.get(name))
-        known["total_epochs"] = read_count(known.get("total_epochs"))
+        for name in ("total_epochs", "total_iterations"):
+            known[name] = read_count(known.get(name))
         known["class_names"] = self._redactor.words(known.get("class_names"))
         known["versions"] = self._redactor.words_by_name(known.get("versions"))
         self.emit(RunStarted(**known))
@@ -104,8 +105,13 @@ class Reporter(abc.ABC):
         self.emit(EpochEnded(epoch=epoch, total_epochs=total, metrics=numbers, duration=took, time_left=left))
 
     @harmless
-    def log_validation(self, metrics: Mapping[str, Any], *, epoch: int, **details: Any) -> None:
-        """Tell a validation's result after `epoch` finished epochs; `details` are the other fields of `Validated`."""
+    def log_validation(
+        self, metrics: Mapping[str, Any], *, epoch: int | None = None, iteration: int | None = None, **details: Any
+    ) -> None:
+        """Tell a validation's result after so many finished epochs or iterations, or else at the run's present epoch.
+
+        `details` are the other fields of `Validated`.
+        """
         known = _known(details, Validated)
         per_class = ask(lambda: dict(known.get("per_class") or {}))
         classes = {} if isinstance(per_class, Exception) else per_class
@@ -117,7 +123,8 @@ class Reporter(abc.ABC):
         known["class_names"] = self._redactor.words(known.get("class_names"))
         known["images"] = self._redactor.words_by_name(known.get("images"))
         known["metrics"] = self._numbers(metrics)
-        self.emit(Validated(**{**known, "epoch": self._epoch(epoch)}))
+        done = read_count(iteration)
+        self.emit(Validated(**known, epoch=self._epoch(epoch) if done is None else read_count(epoch), iteration=done))
 
     @harmless
     def log_checkpoint(
@@ -126,6 +133,7 @@ class Reporter(abc.ABC):
         *,
         names: str | Sequence[str] = ("last",),
         epoch: int | None = None,
+        iteration: int | None = None,
         metrics: Mapping[str, Any] | None = None,
         final: bool = False,
     ) -> None:
@@ -147,6 +155,7 @@ class Reporter(abc.ABC):
                 path=self._redactor.text(source),
                 size=size,
                 epoch=read_count(epoch),
+                iteration=read_count(iteration),
                 metrics={} if metrics is None else self._numbers(metrics),
                 final=_is_true(final),
                 staged=staged,

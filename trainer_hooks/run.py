@@ -11,18 +11,16 @@ import dataclasses
 import logging
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import msgspec
 
-from trainer_hooks.attempts import Claim, claim_somewhere, join, load_addresses
+from trainer_hooks.attempts import Claim, claim_somewhere, find_launched, join, load_addresses
 from trainer_hooks.courier.start import Delivery, start_delivery
 from trainer_hooks.endings import endings
 from trainer_hooks.errors import ErrorType, InvalidSetting
@@ -40,14 +38,14 @@ from trainer_hooks.events import (
     SignalReceived,
 )
 from trainer_hooks.failures import describe
-from trainer_hooks.history import RunState
-from trainer_hooks.journal import read_records
+from trainer_hooks.history import read_history, state_of
+from trainer_hooks.journal import read_headers, read_records
 from trainer_hooks.logs import LogForwarder
 from trainer_hooks.metrics import read_count
 from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.reporter import Reporter
 from trainer_hooks.settings import Settings, environment, main_process_rank
-from trainer_hooks.shield import ask, attempt, guard
+from trainer_hooks.shield import attempt, guard
 from trainer_hooks.staging import Stager
 from trainer_hooks.storage import check_storage
 from trainer_hooks.summary import print_delivery, print_summary
@@ -59,6 +57,7 @@ _GRACE_ON_SIGTERM = 20.0
 _DIES_WITHIN = 60.0
 # Epochs of milliseconds exist, and asking for the courier costs as much as telling one.
 _LOOK_EVERY = 1.0
+_RANK = "rank "
 _UNTOLD = "what was said of it could not be told"
 
 
@@ -77,7 +76,6 @@ class Run(Reporter):
         self._pid = os.getpid()
         self._ending = threading.RLock()  # a signal handler may end the run while this very thread ends it
         self._ended = False
-        self._handed_over = False
         self._signal: str | None = None
         self._signalled = 0.0
         self._began = time.monotonic()
@@ -94,16 +92,9 @@ class Run(Reporter):
         return delivery
 
     def _start_delivery(self, claimed: Claim) -> Delivery | None:
-        """Start the courier that is wanted, or the next best one that can be started here."""
-        kinds: tuple[Literal["process", "thread", "none"], ...] = ("process", "thread", "none")
-        for kind in kinds[kinds.index(claimed.settings.delivery) :]:
-            settings = msgspec.structs.replace(claimed.settings, delivery=kind)
-            delivery = ask(partial(_start_as_set, claimed, settings))
-            if not isinstance(delivery, Exception):
-                self.settings, self._claim = settings, dataclasses.replace(claimed, settings=settings)
-                return delivery
-            _log.warning("no courier can be started as a %s: %s", kind, delivery)
-        return None
+        delivery, self.settings = start_delivery(claimed.directory, claimed.attempt, claimed.settings)
+        self._claim = dataclasses.replace(claimed, settings=self.settings)
+        return delivery
 
     @property
     def id(self) -> str | None:
@@ -152,6 +143,20 @@ class Run(Reporter):
             self._looked = now
             self._delivery.ensure()
 
+    def resume_best(self, epoch: int) -> None:
+        """Know what was best in earlier attempts, up to that epoch: a resumed training need not improve on it."""
+        if self._claim is None:
+            return
+        with guard("looking for the best so far"):
+            for earlier in read_history(self._claim.directory).attempts:
+                best = earlier.state.best_epoch
+                if best is not None and best <= epoch:
+                    self.state.best_epoch, self.state.best_metrics = best, earlier.state.best_metrics
+
+    def note_iteration(self, done: int | None) -> None:
+        """So many iterations are finished, where no event has told it: its end tells how far the work was."""
+        self.state.iteration = max(self.state.iteration, done or 0)
+
     def hand_over(self) -> tuple[str, int] | None:
         """From now on, another process of this job tells in this one's stead: what `join_run` needs there.
 
@@ -160,13 +165,12 @@ class Run(Reporter):
         """
         if self._claim is None:
             return None
-        self._handed_over = True
         return str(self._claim.directory), self._claim.attempt
 
-    def forward_logs(self, logger_name: str) -> None:
+    def forward_logs(self, logger: str | logging.Logger) -> None:
         """Forward this logger's records, too; the root's are forwarded from the start (see `log_level`)."""
         if self._logs:
-            self._logs.listen(logger_name)
+            self._logs.listen(logger)
 
     def complete(
         self, metrics: Mapping[str, Any] | None = None, *, checkpoints: Mapping[str, str] | None = None
@@ -179,7 +183,9 @@ class Run(Reporter):
             return RunCompleted(
                 epochs=state.epoch,
                 metrics=state.metrics if metrics is None else self._numbers(metrics),
+                iterations=state.iteration or None,
                 best_epoch=state.best_epoch,
+                best_iteration=state.best_iteration,
                 best_metrics=state.best_metrics,
                 duration=time.monotonic() - self._began,
                 checkpoints=self._redactor.words_by_name(checkpoints),
@@ -202,7 +208,7 @@ class Run(Reporter):
             if cause is not None:
                 return cause
             told = describe(error, self._redactor, error_type=error_type, traceback_text=traceback_text)
-            return msgspec.structs.replace(told, epoch=self.state.epoch, exit_status=read_count(exit_status))
+            return msgspec.structs.replace(told, **self.state.reached, exit_status=read_count(exit_status))
 
         self._end(tell, RunFailed(error=ErrorType.UNKNOWN_ERROR, message=_UNTOLD))
 
@@ -210,8 +216,10 @@ class Run(Reporter):
         """End the run: someone or something has stopped it."""
 
         def tell() -> AnyEvent:
-            attempt("hearing the others", self._hear_the_others)
-            return RunInterrupted(reason=self._redactor.word(reason) or "", epoch=self.state.epoch)
+            cause = attempt("hearing the others", self._hear_the_others)
+            if cause is not None:  # a launcher stops the others when one rank has failed
+                return cause
+            return RunInterrupted(reason=self._redactor.word(reason) or "", **self.state.reached)
 
         self._end(tell, RunInterrupted(reason=_UNTOLD))
 
@@ -294,22 +302,15 @@ class Run(Reporter):
         print_summary(claimed, self.state, at_risk=claimed.journal.at_risk)
 
     def _hear_the_others(self) -> RunFailed | None:
-        """Take in what others have told in this run's stead; returns the failure of the rank that failed first."""
-        if self._claim is None or not self._handed_over:
+        """Take in what other ranks have told of this run; returns the failure of the one that failed first."""
+        if self._claim is None or not self._is_told_by_others(self._claim):
             return None
-        state = RunState()
-        failures = []
-        for record in read_records(self._claim.directory):
-            if record.attempt == self.attempt:
-                state.apply(record.event)
-                if isinstance(record.event, RankFailed):
-                    failures.append((record.time, record.event))
-        self.state = state
-        if not failures:
-            return None
-        _, first = min(failures, key=lambda failure: failure[0])
-        # A rank that tells no epochs counts none.
-        return RunFailed(**{**msgspec.structs.asdict(first), "epoch": max(state.epoch, first.epoch or 0)})
+        self.state = state_of(read_records(self._claim.directory), self.attempt)
+        return self.state.cause
+
+    def _is_told_by_others(self, claimed: Claim) -> bool:
+        headers = read_headers(claimed.directory).values()
+        return any(header.attempt == self.attempt and header.writer.startswith(_RANK) for header in headers)
 
     def _leave(self, timeout: float) -> None:
         """Wait for the courier, say what is pending, and let go."""
@@ -328,15 +329,17 @@ class Run(Reporter):
 
 
 class JoinedRun(Run):
-    """A rank of a launch that another process of the job has begun: that one opens the run and ends it.
+    """A rank of a job in which another process opens the run and ends it.
 
-    Rank 0 tells epochs, checkpoints and logs; of any other rank nothing is heard but its failure.
+    Of a launching process's ranks, rank 0 tells epochs, checkpoints and logs in its stead; of any other rank nothing is
+    heard but its failure.
     """
 
-    def __init__(self, directory: Path, attempt: int, settings: Settings) -> None:
-        self._place = (directory, attempt, settings)
-        self._rank = main_process_rank()
-        super().__init__(self._join() if self._rank == 0 else None, settings)
+    def __init__(self, find: Callable[[], tuple[Path, int] | None], rank: int, settings: Settings) -> None:
+        """`find` tells the run's directory and attempt, once there is something to tell; None where there is none."""
+        self._find = find
+        self._rank = rank
+        super().__init__(self._join(settings) if rank == 0 else None, settings)
 
     def started(self, **_: Any) -> None:
         """The launching process has told it."""
@@ -358,15 +361,25 @@ class JoinedRun(Run):
             return
         with guard("telling a rank's failure"):
             if self._claim is None:
-                self._claim = self._join()
+                self._claim = self._join(self.settings)
             told = msgspec.structs.asdict(attempt("telling the end", tell) or bare)
             del told["exit_status"]
             self.emit(RankFailed(**{**told, "rank": self._rank}))
         self._close()
 
-    def _join(self) -> Claim:
-        directory, attempt, settings = self._place
-        return join(directory, attempt, f"rank {self._rank}", settings)
+    def _hear_the_others(self) -> None:
+        """The process that ends the run does."""
+
+    def _join(self, settings: Settings) -> Claim | None:
+        place = self._find()
+        if place is None:
+            _log.warning(
+                "rank %d failed, and its run is not in %s: let all machines of a job share one TRAINER_HOOKS_DIR",
+                self._rank,
+                settings.root,
+            )
+            return None
+        return join(*place, f"{_RANK}{self._rank}", settings)
 
     def _close(self) -> None:
         with guard("leaving the run"):
@@ -417,11 +430,15 @@ def load_settings(**arguments: Any) -> Settings:
 def open_run(settings: Settings, *, resumed: str | None = None) -> Run:
     """Open a run for this process, or a silent one where this process is not to speak.
 
-    `resumed` is the id of an earlier run that is being continued. A directory that can't be written is replaced by one
-    among the temporary files, with a warning: a training is never stopped for it.
+    Of a rank that is not the main one, nothing is heard but its failure. `resumed` is the id of an earlier run that is
+    being continued. A directory that can't be written is replaced by one among the temporary files, with a warning: a
+    training is never stopped for it.
     """
-    if settings.mode == "disabled" or main_process_rank() != 0:
+    rank = main_process_rank()
+    if settings.mode == "disabled":
         return Run(None, settings)
+    if rank != 0:
+        return JoinedRun(lambda: find_launched(settings), rank, settings)
     run = Run(claim_somewhere(settings, resumed), settings)
     if run.id is not None:
         _open_runs.append(run)
@@ -435,7 +452,7 @@ def join_run(directory: str, attempt: int) -> Run:
     """
     place = Path(directory)
     addresses: dict[str, Any] = {k: v for k, v in load_addresses(place).items() if k.startswith("storage")}
-    run = JoinedRun(place, attempt, Settings.load(**addresses))
+    run = JoinedRun(lambda: (place, attempt), main_process_rank(), Settings.load(**addresses))
     _open_runs.append(run)
     return run
 
@@ -444,14 +461,6 @@ def _stager(claimed: Claim) -> Stager | None:
     if claimed.settings.storage_uri is None:
         return None
     return Stager(claimed.directory, keep_all=claimed.settings.has_courier)
-
-
-def _start_as_set(claimed: Claim, settings: Settings) -> Delivery:
-    # Found out here: the courier is started by way of a shell, which would tell nobody.
-    if settings.delivery == "process" and not os.access(sys.executable or "", os.X_OK):
-        message = f"{sys.executable!r} can't be executed"
-        raise OSError(message)
-    return start_delivery(claimed.directory, claimed.attempt, settings)
 
 
 def _check_details(operation: str, details: Mapping[str, Any]) -> None:

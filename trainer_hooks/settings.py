@@ -26,6 +26,18 @@ _USERINFO = re.compile(r"(?<=://)[^/?#]*@")
 _HTTP_ADDRESS = re.compile(r"https?://[^/\s:@]([^/\s]*[^/\s:])?(/\S*)?$", re.IGNORECASE)
 _LOCAL_WORLD = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK")
 
+# Of torchrun with its elastic restarts, of torch's own rendezvous, of SLURM, of Open MPI and other PMIx launchers.
+_LAUNCH = (
+    "TORCHELASTIC_RUN_ID",
+    "TORCHELASTIC_RESTART_COUNT",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "SLURM_JOB_ID",
+    "SLURM_STEP_ID",
+    "OMPI_MCA_ess_base_jobid",
+    "PMIX_NAMESPACE",
+)
+
 
 class _Env:
     """Where a setting is found in the environment, and whether it must never be shown."""
@@ -242,6 +254,17 @@ def main_process_rank(environ: Mapping[str, str] | None = None) -> int:
         if value.isdecimal():
             return int(value)
     return 0
+
+
+def launch_id(environ: Mapping[str, str] | None = None) -> str | None:
+    """What the processes of this distributed launch have in common and no other launch has; None outside of one."""
+    environ = os.environ if environ is None else environ
+    return " ".join(environ[name] for name in _LAUNCH if environ.get(name)) or None
+
+
+def is_secret(name: str, value: Any = None) -> bool:
+    """Whether a setting of that name is a credential, or this value of it carries one."""
+    return (name in ENVIRONMENT and ENVIRONMENT[name].secret) or without_userinfo(value) != value
 
 
 def without_userinfo(value: Any) -> Any:

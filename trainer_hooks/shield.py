@@ -145,25 +145,27 @@ def observed(observer: Observer) -> _Wrap:
     return wrap
 
 
-def followed(handlers: Mapping[str, Callable[[Any], None]]) -> _Wrap:
-    """Wrap a host's method that announces events by name, `run_callbacks(self, "on_train_end")`.
+def followed(handlers: Mapping[str, Callable[..., None]]) -> _Wrap:
+    """Wrap a host's method that announces events by name: `call_hook(self, "after_val_epoch", metrics=…)`.
 
-    After each announcement the handler of that name, if there is one, is called with the host's object; also when a
-    callback of the user's has raised. Other announcements, such as those of every batch, cost one look-up.
+    After each announcement the handler of that name, if there is one, is called with the host's object and what was
+    announced by keyword; also when a callback of the user's has raised. Other announcements, such as those of every
+    batch, cost one look-up.
     """
 
     def wrap(original: Callable[..., Any], patch: Patch) -> Callable[..., Any]:
         @functools.wraps(original)
-        def wrapper(host: Any, event: str, *arguments: Any, **options: Any) -> Any:
+        def wrapper(*arguments: Any, **options: Any) -> Any:
             if not patch.active:
-                return original(host, event, *arguments, **options)
+                return original(*arguments, **options)
             try:
-                return original(host, event, *arguments, **options)
+                return original(*arguments, **options)
             finally:
-                handler = handlers.get(event)
+                # The name itself by keyword, which no host does, is not heard.
+                handler = handlers.get(arguments[1]) if len(arguments) > 1 else None
                 if handler is not None:
-                    with guard(event):
-                        handler(host)
+                    with guard(arguments[1]):
+                        handler(arguments[0], **options)
 
         return wrapper
 

@@ -42,9 +42,9 @@ def print_delivery(claimed: Claim, *, delivered: bool) -> None:
 
 def _lines(claimed: Claim, state: RunState, at_risk: str | None) -> Iterator[str]:
     yield f"trainer_hooks: run {claimed.run} {_status(state)}"
-    if state.epoch:
-        total = f" of {state.total_epochs}" if state.total_epochs else ""
-        yield f"  epochs       {state.epoch}{total}"
+    unit, done, total = state.done
+    if done:
+        yield f"  {unit:12} {done}{f' of {total}' if total else ''}"
     best = _best(state)
     if best:
         yield f"  best         {best}"
@@ -79,10 +79,7 @@ def _status(state: RunState) -> str:
 
 
 def _best(state: RunState) -> str | None:
-    if state.best_epoch is None:
-        return None
-    value = _shown(state.best_metrics, state.primary)
-    return f"epoch {state.best_epoch}{value}"
+    return f"{state.best_at}{_shown(state.best_metrics, state.primary)}" if state.best_at else None
 
 
 def _shown(metrics: Metrics, primary: str | None) -> str:

@@ -15,13 +15,30 @@ import click
 from tests.cli.parts import COMPLETED, TRAINING, invoke, write_run
 from trainer_hooks.cli import COMMANDS, main
 from trainer_hooks.delivery import DeliveryState, load_state, save_state
-from trainer_hooks.events import CheckpointSaved, CheckpointStored, RecordsDropped, RunFailed
+from trainer_hooks.events import (
+    AnyEvent,
+    CheckpointSaved,
+    CheckpointStored,
+    MetricsLogged,
+    RecordsDropped,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    Validated,
+)
 from trainer_hooks.journal import sizes
 from trainer_hooks.ledger import read_ledger
 
 FAILED = RunFailed(
     error="DatasetError", message="no images", exception="FileNotFoundError", traceback="Traceback …\n  here", epoch=1
 )
+ITERATIONS: list[AnyEvent] = [
+    RunStarted(total_iterations=40),
+    MetricsLogged(metrics={"loss": 3}, iteration=10),
+    MetricsLogged(metrics={"loss": 2}, iteration=20),
+    Validated(metrics={"mIoU": 0.5}, iteration=20, is_best=True),
+    RunCompleted(iterations=20),
+]
 NOWHERE = "http://127.0.0.1:9/api/v1"
 
 
@@ -39,8 +56,12 @@ def test_ls_lists_runs_with_their_state(own_environment: Path) -> None:
     assert told == {"a": ("completed", 2, 2), "b": ("failed", 2, 2), "c": ("running", 2, 2)}
     assert [run["run"] for run in shown("ls", "--status", "failed")] == ["b"]
     lines = invoke("runs", "ls").stdout.splitlines()
-    assert lines[0].split() == ["run", "status", "attempt", "epochs", "best", "began", "pending", "rejected"]
-    assert {line.split()[0] for line in lines[1:]} == {"a", "b", "c"}
+    assert lines[0].split() == ["run", "status", "attempt", "done", "best", "began", "pending", "rejected"]
+    assert {tuple(line.split()[:5]) for line in lines[1:]} == {
+        ("a", "completed", "1", "2/2", "epochs"),
+        ("b", "failed", "1", "2/2", "epochs"),
+        ("c", "running", "1", "2/2", "epochs"),
+    }
 
 
 def test_ls_of_an_empty_place_is_no_failure(tmp_path: Path) -> None:
@@ -62,8 +83,20 @@ def test_show_tells_epochs_checkpoints_and_the_failure(own_environment: Path) ->
     assert ["2", "1", "nan", "0.5", "1"] in rows
     assert ["best", "/out/best.pt", "s3://b/k"] in rows
     (attempt,) = shown("show", "a")["attempts"]
-    assert attempt["epochs"][1]["metrics"] == {"loss": "NaN", "map": 0.5, "late": 1}
+    assert attempt["measured"][1]["metrics"] == {"loss": "NaN", "map": 0.5, "late": 1}
     assert attempt["ended"]["traceback"] == "Traceback …\n  here"
+
+
+def test_a_training_counted_in_iterations_is_shown_and_exported_so(own_environment: Path) -> None:
+    write_run(own_environment, "a", ITERATIONS)
+    assert invoke("runs", "ls").stdout.splitlines()[1].split()[3:7] == ["20/40", "iterations", "iteration", "20"]
+    text = invoke("runs", "show", "a").stdout
+    assert "attempt 1: completed, 20 of 40 iterations" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["iteration", "seconds", "loss", "mIoU"] in rows
+    assert ["20", "2", "0.5"] in rows
+    exported = list(csv.DictReader(io.StringIO(invoke("runs", "export", "a", "--format", "csv").stdout)))
+    assert [(row["epoch"], row["iteration"], row["mIoU"]) for row in exported] == [("", "10", ""), ("", "20", "0.5")]
 
 
 def test_show_without_a_name_shows_the_newest_and_a_directory_may_be_named(own_environment: Path) -> None:

@@ -281,6 +281,7 @@ def test_a_checkpoint_is_stored_with_a_manifest_and_announced(run, storage):
         "sha256": sha256(content),
         "size": len(content),
         "epoch": 3,
+        "iteration": None,
         "metrics": {"fitness": 0.5},
         "final": False,
         "run": "r1",

@@ -326,6 +326,7 @@ def test_a_stored_checkpoint_is_the_log_event_that_b_knows(server: PlatformServe
             "metrics": {"map": 0.5},
             "name": "best",
             "epoch": 2,
+            "iteration": None,
             "sha256": "ab",
             "size": 3,
         },
@@ -621,3 +622,62 @@ def test_a_job_id_that_is_no_number_stays_what_it_is(tmp_path: Path, job: str) -
     assert len(outcome.delivered) == 2
     assert statuses == ["running"]
     assert [body["job_id"] for body in bodies] == [job, job]
+
+
+ITERATIONS = RunStarted(total_iterations=400)
+
+
+def test_a_training_that_is_counted_in_iterations_has_them_for_epochs(server: PlatformServer, run: Run) -> None:
+    run.stored = {"best": BEST}
+    metrics: Metrics = {"train/loss": 0.5, "train/lr": 0.01}
+    best = Validated(metrics={"mIoU": 0.25}, iteration=100, primary="mIoU", is_best=True)
+    end = RunCompleted(iterations=400, best_iteration=100, metrics={"mIoU": 0.25})
+
+    tell(server, run, ITERATIONS, MetricsLogged(metrics=metrics, iteration=100), best, end)
+
+    started, progress = server.posts(PROGRESS)
+    assert (started["current_epoch"], started["total_epochs"]) == (0, 400)
+    assert progress == {
+        "job_id": 7,
+        "status": "running",
+        "current_epoch": 100,
+        "total_epochs": 400,
+        "progress_percent": 25.0,
+        "best_checkpoint_path": "s3://bucket/best.pt",
+        "metrics": {"loss": 0.5, "accuracy": None, "learning_rate": 0.01, "extra_metrics": metrics},
+    }
+    validation = last_post(server, RESULTS)
+    assert (validation["epoch"], validation["primary_metric_value"]) == (100, 0.25)
+    completion = last_post(server, COMPLETION)
+    assert (completion["total_epochs_completed"], completion["best_epoch"]) == (400, 100)
+    assert completion["final_metrics"]["accuracy"] == 0.25
+
+
+def test_a_failure_tells_how_many_iterations_were_done(server: PlatformServer, run: Run) -> None:
+    tell(server, run, ITERATIONS, RunFailed(error="FrameworkError", message="boom", iteration=123))
+    assert last_post(server, COMPLETION)["total_epochs_completed"] == 123
+
+
+def test_metrics_of_no_iteration_are_no_progress(server: PlatformServer, run: Run) -> None:
+    tell(server, run, ITERATIONS, MetricsLogged(metrics={"flops": 3}))
+    assert len(server.posts(PROGRESS)) == 1
+    assert last_post(server, LOGS)["message"] == "metrics: flops 3"
+
+
+@pytest.mark.parametrize("end", [RunCompleted(), RunFailed(error="DatasetError", message="no images")])
+def test_a_validation_by_itself_tells_its_result_and_never_touches_the_training(
+    server: PlatformServer, run: Run, end: Any
+) -> None:
+    tell(server, run, RunStarted(operation="validation", model="net"), Validated(epoch=3, metrics={"map": 0.5}), end)
+    assert last_post(server, RESULTS)["epoch"] == 3
+    assert server.posts(PROGRESS) + server.posts(COMPLETION) == []
+    messages = [log["message"] for log in server.posts(LOGS)]
+    failed = ["validation failed: no images"] if isinstance(end, RunFailed) else []
+    assert messages == ["validation of net begins", *failed]
+
+
+def test_a_test_by_itself_is_told_in_log_records(server: PlatformServer, run: Run) -> None:
+    tell(server, run, RunStarted(operation="test"), Validated(epoch=3, metrics={"map": 0.5}), RunCompleted())
+    assert [log["message"] for log in server.posts(LOGS)] == ["test of a model begins", "epoch 3: map 0.5"]
+    assert {log["event_type"] for log in server.posts(LOGS)} == {"test"}
+    assert server.posts(RESULTS) + server.posts(PROGRESS) + server.posts(COMPLETION) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, get_args
 
@@ -16,8 +15,8 @@ from trainer_hooks.cli.finding import find_run, read_runs
 from trainer_hooks.cli.tables import print_table
 from trainer_hooks.cli.views import describe, describe_briefly, print_run, when
 from trainer_hooks.delivery import load_states
-from trainer_hooks.events import EpochEnded, Record
-from trainer_hooks.history import RunHistory, Status
+from trainer_hooks.events import Record
+from trainer_hooks.history import RunHistory, Status, read_measured
 from trainer_hooks.journal import read_records
 from trainer_hooks.ledger import Ledger, configured_destinations, read_ledger
 
@@ -50,7 +49,7 @@ def list_runs(*, directory: Path | None, as_json: bool, status: str | None) -> N
     if as_json:
         click.echo(_json(briefs))
     elif briefs:
-        headers = ("run", "status", "attempt", "epochs", "best", "began", "pending", "rejected")
+        headers = ("run", "status", "attempt", "done", "best", "began", "pending", "rejected")
         print_table(headers, [_row(brief) for brief in briefs])
     else:
         click.echo(f"no runs in {root}", err=True)
@@ -76,12 +75,15 @@ def show(*, run: str | None, directory: Path | None, as_json: bool) -> None:
 @click.option("--format", "kind", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 @click.option("-o", "--output", type=click.File("w", encoding="utf-8", atomic=True), default="-", help="A file.")
 def export(*, run: str, directory: Path | None, kind: str, output: IO[str]) -> None:
-    """Write out one run: every record (jsonl), or one row per epoch of each attempt with its metrics (csv)."""
-    records = read_records(find_run(runs_root(directory), run).directory)
+    """Write out one run: every record (jsonl), or one row per epoch of each attempt with its metrics (csv).
+
+    A training that counts no epochs has a row per told iteration.
+    """
+    found = find_run(runs_root(directory), run)
     if kind == "csv":
-        _write_epochs(records, output)
+        _write_measured(found, output)
         return
-    for record in records:
+    for record in read_records(found.directory):
         output.write(msgspec.json.encode(_exported(record)).decode() + "\n")
 
 
@@ -95,14 +97,12 @@ def ledger_of(history: RunHistory) -> Ledger:
 
 
 def _row(brief: dict[str, Any]) -> list[str]:
-    total = f"/{brief['total_epochs']}" if brief["total_epochs"] else ""
-    best = "" if brief["best_epoch"] is None else f"epoch {brief['best_epoch']}"
     return [
         brief["run"],
         brief["status"],
         str(brief["attempt"]),
-        f"{brief['epoch']}{total}",
-        best,
+        brief["done"],
+        brief["best"],
         when(brief["began"]),
         str(brief["pending"]),
         str(brief["rejected"]),
@@ -119,17 +119,14 @@ def _exported(record: Record) -> dict[str, Any]:
     }
 
 
-def _write_epochs(records: Iterator[Record], output: IO[str]) -> None:
-    epochs: dict[tuple[int, int], tuple[Record, EpochEnded]] = {}
-    for record in records:
-        if isinstance(record.event, EpochEnded):
-            epochs[record.attempt, record.event.epoch] = record, record.event
-    names = list(dict.fromkeys(name for _, event in epochs.values() for name in event.metrics))
+def _write_measured(history: RunHistory, output: IO[str]) -> None:
+    points = read_measured(history.directory)
+    names = list(dict.fromkeys(name for point in points for name in point.metrics))
     writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(["run", "attempt", "epoch", "time", "duration", *names])
-    for (attempt, epoch), (record, event) in sorted(epochs.items(), key=lambda item: item[0]):
-        values = [event.metrics.get(name, "") for name in names]
-        writer.writerow([record.run, attempt, epoch, record.time, event.duration, *values])
+    writer.writerow(["run", "attempt", "epoch", "iteration", "time", "duration", *names])
+    for point in points:
+        values = [point.metrics.get(name, "") for name in names]
+        writer.writerow([history.run, point.attempt, point.epoch, point.iteration, point.time, point.duration, *values])
 
 
 def _json(content: object) -> str:

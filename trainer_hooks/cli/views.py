@@ -10,9 +10,8 @@ import click
 
 from trainer_hooks.cli.tables import print_table, terminal_width
 from trainer_hooks.delivery import load_rejected
-from trainer_hooks.events import EpochEnded, RunCompleted, RunFailed, RunInterrupted, RunLost, Scalar
-from trainer_hooks.history import Attempt, RunHistory
-from trainer_hooks.journal import read_records
+from trainer_hooks.events import RunCompleted, RunFailed, RunInterrupted, RunLost, Scalar
+from trainer_hooks.history import Attempt, Measured, RunHistory, read_measured
 from trainer_hooks.ledger import Account, Ledger
 
 _EXPORT_HINT = "all of them: trainer-hooks runs export {run} --format csv"
@@ -26,15 +25,21 @@ def when(seconds: float | None) -> str:
 def describe_briefly(history: RunHistory, ledger: Ledger) -> dict[str, Any]:
     """What `runs ls` tells of a run."""
     latest = history.latest
+    unit, done, total = latest.state.done
     return {
         "run": history.run,
         "directory": str(history.directory),
         "job": latest.header.job,
         "status": latest.status,
         "attempt": latest.number,
+        "done": f"{done}{f'/{total}' if total else ''} {unit}",
+        "best": latest.state.best_at,
         "epoch": latest.state.epoch,
         "total_epochs": latest.state.total_epochs,
+        "iteration": latest.state.iteration,
+        "total_iterations": latest.state.total_iterations,
         "best_epoch": latest.state.best_epoch,
+        "best_iteration": latest.state.best_iteration,
         "best_metrics": latest.state.best_metrics,
         "began": history.attempts[0].began or None,
         "last": latest.last or None,
@@ -72,8 +77,9 @@ def _describe_attempt(history: RunHistory, attempt: Attempt) -> dict[str, Any]:
         "began": attempt.began or None,
         "last": attempt.last or None,
         "started": state.started,
-        "epochs": _epochs(history, attempt),
+        "measured": _measured(history, attempt),
         "best_epoch": state.best_epoch,
+        "best_iteration": state.best_iteration,
         "best_metrics": state.best_metrics,
         "saved": state.saved,
         "stored": state.stored,
@@ -98,26 +104,21 @@ def _describe_ledger(history: RunHistory, ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def _epochs(history: RunHistory, attempt: Attempt) -> list[EpochEnded]:
-    """The attempt's epochs; a repeated number replaces the earlier one."""
-    records = read_records(history.directory)
-    found = [record.event for record in records if record.attempt == attempt.number]
-    epochs = {event.epoch: event for event in found if isinstance(event, EpochEnded)}
-    return [epochs[number] for number in sorted(epochs)]
+def _measured(history: RunHistory, attempt: Attempt) -> list[Measured]:
+    return [point for point in read_measured(history.directory) if point.attempt == attempt.number]
 
 
 def _print_attempt(history: RunHistory, attempt: Attempt) -> None:
     state = attempt.state
-    total = f" of {state.total_epochs}" if state.total_epochs else ""
-    click.echo(
-        f"\nattempt {attempt.number}: {attempt.status}, {state.epoch}{total} epochs, began {when(attempt.began)}"
-    )
+    unit, done, total = state.done
+    of = f" of {total}" if total else ""
+    click.echo(f"\nattempt {attempt.number}: {attempt.status}, {done}{of} {unit}, began {when(attempt.began)}")
     if state.started:
         told = (("framework", state.started.framework), ("task", state.started.task), ("model", state.started.model))
         click.echo("  " + ", ".join(f"{name} {value}" for name, value in told if value))
     for line in _ending(attempt):
         click.echo(f"  {line}")
-    _print_epochs(history, _epochs(history, attempt))
+    _print_measured(history, _measured(history, attempt))
     _print_checkpoints(attempt)
 
 
@@ -133,19 +134,23 @@ def _ending(attempt: Attempt) -> Iterator[str]:
         yield from (ended.traceback or "").splitlines()
 
 
-def _print_epochs(history: RunHistory, epochs: list[EpochEnded]) -> None:
-    names = list(dict.fromkeys(name for event in epochs for name in event.metrics))
+def _print_measured(history: RunHistory, points: list[Measured]) -> None:
+    names = list(dict.fromkeys(name for point in points for name in point.metrics))
     shown = names[: _fitting(names)]
     rows = [
-        [str(event.epoch), _short(event.duration), *(_short(event.metrics.get(name)) for name in shown)]
-        for event in epochs
+        [str(_place(point)), _short(point.duration), *(_short(point.metrics.get(name)) for name in shown)]
+        for point in points
     ]
     if rows:
         click.echo()
-        print_table(["epoch", "seconds", *shown], rows)
+        print_table(["iteration" if points[0].epoch is None else "epoch", "seconds", *shown], rows)
     if len(shown) < len(names):
         hint = _EXPORT_HINT.format(run=history.run)
         click.echo(f"and {len(names) - len(shown)} more metrics; {hint}")
+
+
+def _place(point: Measured) -> int | None:
+    return point.iteration if point.epoch is None else point.epoch
 
 
 def _fitting(names: list[str]) -> int:

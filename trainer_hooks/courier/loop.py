@@ -22,10 +22,8 @@ from trainer_hooks.destinations import Context, known_destinations, open_destina
 from trainer_hooks.errors import ErrorType, SetupError
 from trainer_hooks.events import (
     LIFECYCLE,
-    TERMINAL,
     AnyEvent,
     CheckpointStored,
-    EpochEnded,
     Record,
     RunFailed,
     RunInterrupted,
@@ -33,6 +31,7 @@ from trainer_hooks.events import (
     SignalReceived,
 )
 from trainer_hooks.files import locked, sync_file
+from trainer_hooks.history import RunState
 from trainer_hooks.journal import Cursor, Reader, owner, read_headers, segments, sizes
 from trainer_hooks.settings import Settings
 from trainer_hooks.shield import ask
@@ -188,12 +187,15 @@ class Courier:
             self._spoken = not isinstance(ask(lambda: self._own.emit(self._last_word())), Exception)
 
     def _last_word(self) -> AnyEvent:
-        epoch = self._follower.epoch
+        state = self._follower.state
+        reached = state.reached
+        if state.cause is not None:
+            return state.cause
         if self._follower.signal:
-            return RunInterrupted(reason=self._follower.signal, epoch=epoch)
+            return RunInterrupted(reason=self._follower.signal, **reached)
         if self._watch.out_of_memory:
-            return RunFailed(error=ErrorType.RESOURCE_ERROR, message=self._watch.explain(), epoch=epoch)
-        return RunLost(reason=self._watch.explain(), epoch=epoch)
+            return RunFailed(error=ErrorType.RESOURCE_ERROR, message=self._watch.explain(), **reached)
+        return RunLost(reason=self._watch.explain(), **reached)
 
     def _checkpoints_settled(self, record: Record) -> bool:
         """Whether a terminal record may be told: its checkpoints are stored, or storage has failed for too long."""
@@ -226,9 +228,8 @@ class _Follower:
         self._synced: Cursor = {}
         self._synced_at = time.monotonic()
         self.grew_at = time.monotonic()
-        self.ended = False
+        self.state = RunState()
         self.superseded = False
-        self.epoch: int | None = None
         self.signal: str | None = None
         self.stored: dict[str, CheckpointStored] = {}
 
@@ -256,6 +257,11 @@ class _Follower:
         self._synced, self._synced_at = now, time.monotonic()
 
     @property
+    def ended(self) -> bool:
+        """Whether the attempt has said its last word."""
+        return self.state.ended is not None
+
+    @property
     def is_gone(self) -> bool:
         """Whether somebody has removed the whole run."""
         return not segments(self._directory)
@@ -266,11 +272,8 @@ class _Follower:
         if record.attempt > self._attempt:
             self.superseded = True
         elif record.attempt == self._attempt:
-            if isinstance(record.event, TERMINAL):
-                self.ended = True
-            elif isinstance(record.event, EpochEnded):
-                self.epoch = max(self.epoch or 0, record.event.epoch)
-            elif isinstance(record.event, SignalReceived):
+            self.state.apply(record.event)
+            if isinstance(record.event, SignalReceived):
                 self.signal = record.event.signal
 
 

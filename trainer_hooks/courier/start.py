@@ -13,15 +13,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 import trainer_hooks
 from trainer_hooks.courier.watch import ProcessWatch
 from trainer_hooks.delivery import DeliveryState, behind, load_courier, load_state
 from trainer_hooks.journal import Cursor, read_headers, sizes
 from trainer_hooks.settings import Settings, environment
-from trainer_hooks.shield import harmless
+from trainer_hooks.shield import ask, harmless
 
 _log = logging.getLogger("trainer_hooks")
 _POLL = 0.02
@@ -50,10 +53,27 @@ class Delivery(Protocol):
         ...
 
 
-def start_delivery(run_directory: Path, attempt: int, settings: Settings) -> Delivery:
-    """The run's delivery, as `settings.delivery` wants it."""
-    kinds = {"process": _InProcess, "thread": _InThread, "none": _Nobody}
-    delivery: Delivery = kinds[settings.delivery](run_directory, attempt, settings)
+def start_delivery(run_directory: Path, attempt: int, settings: Settings) -> tuple[Delivery | None, Settings]:
+    """The run's delivery as `settings.delivery` wants it, or the next best one that can be started here.
+
+    Returns the settings with what it has become.
+    """
+    kinds = list(_KINDS)
+    for kind in kinds[kinds.index(settings.delivery) :]:
+        tried = msgspec.structs.replace(settings, delivery=kind)
+        delivery = ask(partial(_started, run_directory, attempt, tried))
+        if not isinstance(delivery, Exception):
+            return delivery, tried
+        _log.warning("no courier can be started as a %s: %s", kind, delivery)
+    return None, settings
+
+
+def _started(run_directory: Path, attempt: int, settings: Settings) -> Delivery:
+    # Found out here: the courier is started by way of a shell, which would tell nobody.
+    if settings.delivery == "process" and not os.access(sys.executable or "", os.X_OK):
+        message = f"{sys.executable!r} can't be executed"
+        raise OSError(message)
+    delivery: Delivery = _KINDS[settings.delivery](run_directory, attempt, settings)
     delivery.ensure()
     return delivery
 
@@ -158,6 +178,13 @@ class _InThread(_Nobody):
         if self._thread is not None:
             self._courier.stop()
             self._thread.join(_UNREACHED_TIMEOUT)
+
+
+_KINDS: dict[Literal["process", "thread", "none"], type[_Nobody]] = {
+    "process": _InProcess,
+    "thread": _InThread,
+    "none": _Nobody,
+}
 
 
 def _wait_until_delivered(

@@ -183,7 +183,7 @@ class Checkpoints:
         if present is None or present.run != record.run:
             return "lost"
         there, ours = (present.attempt, present.created), (record.attempt, _utc(record.time))
-        if (there, present.epoch, present.size) == (ours, event.epoch, event.size):
+        if (there, present.epoch, present.iteration, present.size) == (ours, event.epoch, event.iteration, event.size):
             return "stored"
         return "superseded" if there > ours else "lost"
 
@@ -198,6 +198,7 @@ class Checkpoints:
                 size=manifest.size,
                 sha256=manifest.sha256,
                 epoch=manifest.epoch,
+                iteration=manifest.iteration,
                 metrics=manifest.metrics,
                 final=manifest.final,
             )
@@ -222,6 +223,7 @@ class Checkpoints:
             sha256=whole.sha256,
             size=whole.size,
             epoch=event.epoch,
+            iteration=event.iteration,
             metrics=event.metrics,
             final=event.final,
             run=record.run,
@@ -251,5 +253,5 @@ def _utc(time: float) -> str:
     return datetime.fromtimestamp(time, timezone.utc).isoformat(timespec="microseconds")
 
 
-def _identity(event: CheckpointStored) -> tuple[str, int | None, bool]:
-    return event.sha256, event.epoch, event.final
+def _identity(event: CheckpointStored) -> tuple[str, int | None, int | None, bool]:
+    return event.sha256, event.epoch, event.iteration, event.final

@@ -15,10 +15,10 @@ import importlib
 import importlib.util
 import pkgutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trainer_hooks.errors import MissingPackage, UnknownFramework
-from trainer_hooks.run import Run
+from trainer_hooks.run import Run, load_settings, open_run
 from trainer_hooks.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +35,21 @@ class Opener(Protocol):
     def __call__(self, *, resumed: str | None = None) -> Run:
         """Open a run; `resumed` is the id of the earlier one that it continues."""
         ...
+
+
+class OwnOpener:
+    """Opens runs where there was no `autolog` call: with these settings, and the environment's for all others.
+
+    Raises:
+        InvalidSetting, MissingPackage: at once, with the mend in the message.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = load_settings(**settings)
+
+    def __call__(self, *, resumed: str | None = None) -> Run:
+        """Open a run; see `Opener`."""
+        return open_run(self.settings, resumed=resumed)
 
 
 def known_frameworks() -> list[str]:

@@ -27,9 +27,8 @@ from ultralytics.utils import dist
 
 from trainer_hooks.attempts import find_run_by_output
 from trainer_hooks.files import write_whole
-from trainer_hooks.history import read_history
-from trainer_hooks.integrations import Opener
-from trainer_hooks.run import Run, open_run
+from trainer_hooks.integrations import Opener, OwnOpener
+from trainer_hooks.run import Run
 from trainer_hooks.settings import Settings
 from trainer_hooks.shield import Observer, Patch, attempt, followed, guard, observed
 
@@ -79,7 +78,7 @@ def on_train_start(trainer: Any) -> None:
     with guard("on_train_start"):
         told = _told.get(trainer)
         if told is None or (told.run.is_over and not told.wrapped):
-            _begin(trainer, _EnvironmentOpener())
+            _begin(trainer, OwnOpener())
     _tell("on_train_start", trainer)
 
 
@@ -194,16 +193,6 @@ def _taught(program: str, directory: str, attempt: int) -> str:
     return "".join([*lines[:behind], ours, *lines[behind:]])
 
 
-class _EnvironmentOpener:
-    """For `callbacks`, which has no `autolog` call to take settings from."""
-
-    def __init__(self) -> None:
-        self.settings = Settings.load()
-
-    def __call__(self, *, resumed: str | None = None) -> Run:
-        return open_run(self.settings, resumed=resumed)
-
-
 def _begin(trainer: Any, opener: Opener) -> _Told:
     """Open the trainer's run and tell that it starts."""
     resumed = None
@@ -239,13 +228,10 @@ class _Told:
         self._measured: dict[str, Any] | None = None
 
     def training_started(self, trainer: Any) -> None:
-        """The data is known now; and a resumed training's best epoch so far lies in an earlier attempt."""
+        """The data is known now, and where a resumed training goes on."""
         self._class_names = _class_names(trainer)
-        if self.run.directory is not None and getattr(trainer, "resume", False):
-            for earlier in read_history(self.run.directory).attempts:
-                if earlier.state.best_epoch is not None and earlier.state.best_epoch <= trainer.start_epoch:
-                    self.run.state.best_epoch = earlier.state.best_epoch
-                    self.run.state.best_metrics = earlier.state.best_metrics
+        if getattr(trainer, "resume", False):
+            self.run.resume_best(trainer.start_epoch)
 
     def epoch_started(self, trainer: Any) -> None:
         """An epoch begins; anew, where the host goes on with smaller batches or from before a NaN."""

@@ -18,6 +18,7 @@ from trainer_hooks.events import (
     ExportCompleted,
     InferenceCompleted,
     Logged,
+    Metrics,
     MetricsLogged,
     MetricsSkipped,
     ProgressMade,
@@ -50,7 +51,10 @@ def translate(telling: Telling) -> Call | None:
 def _started(telling: Telling, event: RunStarted) -> Call:
     if event.operation == "training":
         # B wants a number of epochs above 0: where it is not known, the least that it can be.
-        return _progress(telling, 0, event.total_epochs or 1, 0.0, {"metrics": None, "checkpoint_path": None})
+        total = event.total_epochs or event.total_iterations or 1
+        return _progress(telling, 0, total, 0.0, {"metrics": None, "checkpoint_path": None})
+    if event.operation in routes.WITHOUT_JOB:
+        return logs.evaluation_started(telling, event)
     payload = {
         "type": "started",
         "job_id": telling.job_id,
@@ -64,15 +68,27 @@ def _epoch_ended(telling: Telling, event: EpochEnded) -> Call:
     if telling.attempt.operation != "training":
         return logs.epoch_ended(telling, event)
     known = event.total_epochs or telling.attempt.total_epochs
-    details = present(
-        best_checkpoint_path=telling.stored.get("best"),
-        epoch_duration_seconds=event.duration,
-        estimated_time_remaining=event.time_left,
-    )
-    details["metrics"] = figures(event.metrics) if event.metrics else None
+    details = {
+        **_measured(telling, event.metrics),
+        **present(epoch_duration_seconds=event.duration, estimated_time_remaining=event.time_left),
+    }
     # Of an unknown number of epochs no share is done; 100 % of "as many as there were so far" would be a lie.
     percent = _percent(event.epoch, known) if known else 0.0
     return _progress(telling, event.epoch, known or max(event.epoch, 1), percent, details)
+
+
+def _metrics_logged(telling: Telling, event: MetricsLogged) -> Call:
+    attempt = telling.attempt
+    if attempt.operation != "training" or not attempt.counts_iterations or event.iteration is None:
+        return logs.metrics_logged(telling, event)
+    total = attempt.total_iterations or event.iteration
+    percent = _percent(event.iteration, total)
+    return _progress(telling, event.iteration, max(total, 1), percent, _measured(telling, event.metrics))
+
+
+def _measured(telling: Telling, metrics: Metrics) -> dict[str, Any]:
+    best = present(best_checkpoint_path=telling.stored.get("best"))
+    return {**best, "metrics": figures(metrics) if metrics else None}
 
 
 def _progress_made(telling: Telling, event: ProgressMade) -> Call:
@@ -104,7 +120,7 @@ def _percent(done: float, total: float) -> float:
 
 
 def _validated(telling: Telling, event: Validated) -> Call:
-    if telling.attempt.operation != "training":
+    if telling.attempt.operation not in ("training", "validation"):
         return logs.validated(telling, event)
     primary = primary_metric(event.metrics, event.primary)
     if primary is None:
@@ -113,7 +129,8 @@ def _validated(telling: Telling, event: Validated) -> Call:
     payload = {
         "type": "validation",
         "job_id": telling.job_id,
-        "epoch": event.epoch,
+        # B keeps one result per epoch: where none are counted, iterations tell the results apart.
+        "epoch": event.epoch if event.epoch is not None else event.iteration or 0,
         "task_type": event.task or (started.task if started else None) or "unknown",
         "primary_metric_name": primary[0],
         "primary_metric_value": primary[1],
@@ -172,7 +189,7 @@ TRANSLATIONS: dict[type[Event], Translation] = {
     RunStarted: _started,
     ProgressMade: _progress_made,
     EpochEnded: _epoch_ended,
-    MetricsLogged: logs.metrics_logged,
+    MetricsLogged: _metrics_logged,
     MetricsSkipped: logs.metrics_skipped,
     Validated: _validated,
     CheckpointStored: logs.checkpoint_stored,

@@ -8,8 +8,9 @@ from typing import Any
 from trainer_hooks.events import Metrics, Scalar
 
 _LOSS = ("loss", "train/loss")
-_ACCURACY = ("accuracy", "metrics/accuracy_top1", "metrics/mAP50-95(B)")
-_LEARNING_RATE = ("learning_rate", "lr", "lr/pg0")
+# Of Ultralytics, then of MMDetection, MMPretrain and MMSegmentation.
+_ACCURACY = ("accuracy", "metrics/accuracy_top1", "metrics/mAP50-95(B)", "coco/bbox_mAP", "accuracy/top1", "mIoU")
+_LEARNING_RATE = ("learning_rate", "lr", "lr/pg0", "train/lr")
 _MAP = "mAP50-95"
 
 

@@ -20,6 +20,10 @@ from trainer_hooks.events import (
     ProgressMade,
     RankFailed,
     RecordsDropped,
+    RunFailed,
+    RunInterrupted,
+    RunLost,
+    RunStarted,
     SignalReceived,
     Validated,
 )
@@ -39,6 +43,7 @@ def checkpoint_stored(telling: Telling, event: CheckpointStored) -> Call:
         "metrics": event.metrics,
         "name": event.name,
         "epoch": event.epoch,
+        "iteration": event.iteration,
         "sha256": event.sha256,
         "size": event.size,
     }
@@ -89,7 +94,22 @@ def progress_made(telling: Telling, event: ProgressMade) -> Call:
 
 def validated(telling: Telling, event: Validated) -> Call:
     """A validation in what is no training, as above."""
-    return log(telling, "INFO", "validation", f"epoch {event.epoch}: {_shown(event.metrics)}", _fields(event))
+    where = f"epoch {event.epoch}" if event.iteration is None else f"iteration {event.iteration}"
+    kind = "test" if telling.attempt.operation == "test" else "validation"
+    return log(telling, "INFO", kind, f"{where}: {_shown(event.metrics)}", _fields(event))
+
+
+def evaluation_started(telling: Telling, event: RunStarted) -> Call:
+    """A validation or test by itself begins."""
+    return log(telling, "INFO", event.operation, f"{event.operation} of {event.model or 'a model'} begins", {})
+
+
+def evaluation_ended(telling: Telling, event: RunFailed | RunInterrupted | RunLost) -> Call:
+    """A validation or test by itself came to no result: that says nothing about the job of that number."""
+    fields, operation = _fields(event), telling.attempt.operation
+    said = fields.get("message") or fields.get("reason") or "no further word"
+    message = f"{operation} {fields['type'].removeprefix('run_')}: {said}\n{fields.get('traceback') or ''}".rstrip()
+    return log(telling, "ERROR", operation, message, fields)
 
 
 def ended_again(telling: Telling, event: msgspec.Struct) -> Call:

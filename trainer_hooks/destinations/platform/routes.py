@@ -8,6 +8,8 @@ from urllib.parse import quote
 from trainer_hooks.events import Operation
 
 _LARGEST_ID = 2**63 - 1
+WITHOUT_JOB: tuple[Operation, ...] = ("validation", "test")
+"""What B has no jobs for: their results are told, their beginning and end only in log records."""
 _PREFIXES: dict[Operation, str] = {
     "training": "/training",
     "inference": "/test_inference/inference",
