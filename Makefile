@@ -3,13 +3,15 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Where a compiled mmcv may lie; where none that fits does, it is compiled, which takes twenty minutes.
+WHEELS ?= wheels
 
 ENVIRONMENT = $(PYTHON) tools/environment.py --venv $(VENV) --groups
 RUN = $(abspath $(VENV))/bin
 DEMO = $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ceph compatibility lint check bench
+.PHONY: help demo test test-ceph test-mmdet test-mmcv compatibility lint check bench
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +40,19 @@ lint: ## ruff, mypy and import-linter
 test-ceph: ## the storage tests against a real Ceph object gateway (Debian: radosgw, ceph-mon, ceph-osd, ceph-mgr, ceph-common)
 	@$(ENVIRONMENT) test check
 	@$(RUN)/python -m pytest tests/storage --ceph $(ARGS)
+
+test-mmdet: VENV = .venv-mmdet
+test-mmdet: ## train with MMDetection as its users do, with mmcv-lite and a stand-in for the operators it lacks
+	@$(ENVIRONMENT) mmdet
+	@$(RUN)/python -m pip install --quiet --no-deps mmcv-lite==2.1.0
+	@$(RUN)/python -m pytest tests/downstream $(ARGS)
+
+test-mmcv: export MMCV_WITH_OPS = 1
+test-mmcv: VENV = .venv-mmcv
+test-mmcv: ## the same with the operators of a compiled mmcv, from a wheel in WHEELS=wheels or compiled here
+	@$(ENVIRONMENT) mmdet
+	@$(RUN)/python -m pip install --quiet --no-deps --no-build-isolation --find-links $(WHEELS) mmcv==2.1.0
+	@$(RUN)/python -m pytest tests/downstream $(ARGS)
 
 compatibility: ## train with two dozen versions of Ultralytics (ten minutes; needs a package index)
 	@$(ENVIRONMENT) test

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import tempfile
@@ -12,6 +13,9 @@ import pytest
 
 from trainer_hooks import shield
 from trainer_hooks.settings import AUTOLOG, ENVIRONMENT
+
+# They have an environment of their own: `make test-mmdet`.
+collect_ignore = [] if importlib.util.find_spec("mmdet") else ["downstream"]
 
 _OF_SETTINGS = {variable for env in ENVIRONMENT.values() for variable in env.names}
 

@@ -62,6 +62,11 @@ def test_every_public_name_is_what_it_says():
     assert all(hasattr(trainer_hooks, name) for name in trainer_hooks.__all__)
 
 
+def test_the_hook_of_mmengine_is_there_for_configs_and_loads_nothing_before():
+    assert trainer_hooks.TrainerHook.__module__ == "trainer_hooks.integrations.mmengine"
+    assert "mmengine" not in loaded_by("from trainer_hooks import *")
+
+
 def test_no_module_hides_a_public_name():
     """Importing a module sets its name in the package, over a function of the same name."""
     modules = {module.name for module in pkgutil.iter_modules(trainer_hooks.__path__)}

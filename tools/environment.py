@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 _TOOLS = Path(__file__).resolve().parent
 _SHIM = "torchvision_cpu_shim"
-_GROUPS = ("demo", "test", "check")
+_GROUPS = ("demo", "test", "check", "mmdet")
 _PIP_WITH_GROUPS = "pip>=25.1"
 _TAIL = 15
 _NO_OPERATOR = "torchvision::nms does not exist"
@@ -55,7 +55,8 @@ class Environment:
         yield "pip", lambda: self._pip("--upgrade", _PIP_WITH_GROUPS)
         # By itself and first: resolved together with what only asks for "torch", pip may choose another build of it.
         yield "torch", lambda: self._pip("--group", "torch")
-        yield "ultralytics", lambda: self._pip("--group", "ultralytics")
+        if "mmdet" not in self.groups:
+            yield "ultralytics", lambda: self._pip("--group", "ultralytics")
         groups = [part for group in self.groups for part in ("--group", group)]
         yield f"trainer-hooks [{' '.join(self.groups)}]", lambda: self._pip("--editable", str(ROOT), *groups)
         yield "torchvision", self._mend_torchvision

@@ -1,6 +1,7 @@
 """Write a tiny dataset of coloured shapes that Ultralytics can train on: for the demo, the tests and the benchmarks.
 
     python tools/synthetic.py TARGET --task detect|segment|classify|pose|obb --images 8 --size 64 --seed 0
+    python tools/synthetic.py TARGET --coco     # the boxes of `detect` as MMDetection reads them, too
 
 Red rectangles are class 0 and blue trapezoids are class 1, on noise. The same arguments give the same bytes.
 """
@@ -8,9 +9,11 @@ Red rectangles are class 0 and blue trapezoids are class 1, on noise. The same a
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -69,6 +72,40 @@ def make_dataset(target: Path, task: str = "detect", images: int = 8, size: int 
     data = target / "data.yaml"
     data.write_text(_data_yaml(task))
     return data
+
+
+def make_coco(target: Path, images: int = 8, size: int = 128) -> Path:
+    """Write the dataset of `detect`, with its boxes in `annotations/train.json` and `annotations/val.json` as COCO's.
+
+    Returns the dataset's folder, absolute.
+    """
+    target = make_dataset(target, images=images, size=size).parent
+    for split in ("train", "val"):
+        annotations = target / "annotations" / f"{split}.json"
+        annotations.parent.mkdir(exist_ok=True)
+        annotations.write_text(json.dumps(_coco(target, split)))
+    return target
+
+
+def _coco(target: Path, split: str) -> dict[str, Any]:
+    images: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
+    for path in sorted((target / "images" / split).iterdir()):
+        with Image.open(path) as image:
+            width, height = image.size
+        images.append({"id": len(images), "file_name": path.name, "width": width, "height": height})
+        for label in (target / "labels" / split / f"{path.stem}.txt").read_text().splitlines():
+            box = _coco_box(label, width, height)
+            boxes.append({"id": len(boxes) + 1, "image_id": images[-1]["id"], "iscrowd": 0, **box})
+    categories = [{"id": kind, "name": name} for kind, name in enumerate(_CLASSES)]
+    return {"images": images, "annotations": boxes, "categories": categories}
+
+
+def _coco_box(label: str, width: int, height: int) -> dict[str, Any]:
+    """A label's centre and size, in fractions of the image, as COCO's corner and size in pixels."""
+    kind, *box = label.split()
+    x, y, w, h = (float(value) * side for value, side in zip(box, (width, height) * 2, strict=True))
+    return {"category_id": int(kind), "bbox": [x - w / 2, y - h / 2, w, h], "area": w * h}
 
 
 def _data_yaml(task: str) -> str:
@@ -130,7 +167,11 @@ def _main() -> None:
     parser.add_argument("--images", type=int, default=8, help="images to train on")
     parser.add_argument("--size", type=int, default=64, help="pixels along each side")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--coco", action="store_true", help="with COCO's annotations; for the task detect, seed 0")
     options = parser.parse_args()
+    if options.coco:
+        print(make_coco(options.target, options.images, options.size))
+        return
     print(make_dataset(options.target, options.task, options.images, options.size, options.seed))
 
 

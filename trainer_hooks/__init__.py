@@ -14,16 +14,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainer_hooks.autologging import Autolog, autolog
     from trainer_hooks.errors import ErrorType, TrainerHooksError
+    from trainer_hooks.integrations.mmengine import TrainerHook as TrainerHook
     from trainer_hooks.run import Run, current_run, start_run
 
 __version__ = "0.1.0.dev0"
-__all__ = ["Autolog", "ErrorType", "Run", "TrainerHooksError", "__version__", "autolog", "current_run", "start_run"]
+__all__ = [
+    "Autolog",
+    "ErrorType",
+    "Run",
+    "TrainerHooksError",
+    "__version__",
+    "autolog",
+    "current_run",
+    "start_run",
+]
 
 _HOMES = {
     "Autolog": "autologging",
     "autolog": "autologging",
     "ErrorType": "errors",
     "TrainerHooksError": "errors",
+    "TrainerHook": "integrations.mmengine",  # for configs; not in __all__, for it needs MMEngine
     "Run": "run",
     "current_run": "run",
     "start_run": "run",

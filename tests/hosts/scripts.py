@@ -54,8 +54,8 @@ def start(
 
 
 def ended_by(host: Any, folder: Path, what: str, **where: Any) -> subprocess.CompletedProcess[str]:
-    """Run a training that ends as `host.ENDS[what]` does, in its first epoch or where told."""
-    place = {"at": "on_fit_epoch_end", "epoch": 1, **where}
+    """Run a training that ends as `hosting.ENDS[what]` does, with its first epoch or where told."""
+    place = {"at": host.AFTER_EPOCH, "epoch": 1, **where}
     arguments = ["--do", what, "--at", place["at"], "--epoch", str(place["epoch"])]
     environment: Mapping[str, str] = where.get("environment", {})
     return run(host, folder, *arguments, *where.get("arguments", ()), **environment)

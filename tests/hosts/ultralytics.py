@@ -1,22 +1,18 @@
 """The Ultralytics host: a real, tiny, deterministic training, in this process or as a script of its own.
 
-As a script:
-python -m tests.hosts.ultralytics FOLDER EPOCHS [--autolog] [--data YAML] [--do WHAT --at EVENT --epoch N]
+As a script: python -m tests.hosts.ultralytics FOLDER EPOCHS [--autolog] [--data YAML] [--do WHAT --at EVENT --epoch N]
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
-import hashlib
-import os
-import signal
-import sys
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.hosts import hosting
+from tests.hosts.hosting import Trained, digest
 
 name = "ultralytics"
 MODEL = Path(__file__).parent.parent / "assets" / "micro.yaml"
@@ -44,15 +40,10 @@ _HEADS = {
 # Where a training can be made to fail or be killed: the host's own names for the phases.
 PHASES = ("on_pretrain_routine_end", "on_train_epoch_start", "on_model_save", "on_fit_epoch_end", "on_train_end")
 EVERYWHERE = (*PHASES, "on_train_start", "on_train_batch_start", "on_train_batch_end", "on_train_epoch_end")
+AFTER_EPOCH = "on_fit_epoch_end"
+SUFFIX = ".pt"
+FINAL_BEST = True
 EPOCH_METRICS = {"train/box_loss", "train/cls_loss", "train/dfl_loss", "metrics/mAP50-95(B)", "lr/pg0", "fitness"}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a training left: a digest of its final weights, or what it raised."""
-
-    weights: str | None
-    error: BaseException | None = None
 
 
 def train(
@@ -114,76 +105,22 @@ def load_checkpoint(path: Path) -> None:
     YOLO(path)
 
 
-def digest(model: Any) -> str:
-    """A hash over every tensor of the model."""
-    found = hashlib.sha256()
-    for key, tensor in sorted(model.state_dict().items()):
-        found.update(key.encode())
-        found.update(tensor.detach().cpu().numpy().tobytes())
-    return found.hexdigest()
+def best_checkpoint(folder: Path) -> Path:
+    """The file that a training in `folder` has left as its best."""
+    return folder / "out" / "train" / "weights" / "best.pt"
 
 
-def _fail() -> None:
-    raise RuntimeError("the user's own error")
+def steady(line: str) -> str | None:
+    """The line of output without durations; None for progress bars and rates."""
+    if line.startswith("\x1b[K") or any(unit in line for unit in ("it/s", "ms ", "MB/s")):
+        return None
+    return re.sub(r"\d+\.\d+ (hours|s)\b|\d+:\d+", "TIME", line)
 
 
-def _fail_in_rank_1() -> None:
-    if os.environ.get("RANK") == "1":
-        _fail()
-
-
-def _fill_the_disk() -> None:
-    """Not a byte more fits where the runs are kept."""
-    with open(f"{os.environ['TRAINER_HOOKS_DIR']}/ballast", "ab", buffering=0) as file, contextlib.suppress(OSError):  # noqa: PTH123
-        while file.write(bytes(1 << 16)):
-            pass
-
-
-ENDS: dict[str, Callable[[], Any]] = {
-    "fill the disk": _fill_the_disk,
-    "raise": _fail,
-    "raise in rank 1": _fail_in_rank_1,
-    "interrupt": lambda: os.kill(os.getpid(), signal.SIGINT),
-    "terminate": lambda: os.kill(os.getpid(), signal.SIGTERM),
-    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "kill the group": lambda: os.killpg(os.getpgrp(), signal.SIGKILL),
-    "exit 3": lambda: sys.exit(3),
-    "exit 0": lambda: sys.exit(0),
-    "_exit 4": lambda: os._exit(4),
-    "abort": os.abort,
-    "segfault": lambda: ctypes.string_at(0),
-}
-
-
-def main() -> None:
-    """Train as the arguments say, let what it raises out, and print the weights' digest."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("epochs", type=int)
-    parser.add_argument("--autolog", action="store_true")
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="instead of a dataset made for it")
-    parser.add_argument("--do", choices=ENDS)
-    parser.add_argument("--at")
-    parser.add_argument("--epoch", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    chosen = parser.parse_args()
-    if chosen.autolog:
-        import trainer_hooks
-
-        trainer_hooks.autolog(name)
-    trained = train(
-        chosen.folder,
-        chosen.epochs,
-        at=[chosen.at] if chosen.at else (),
-        epoch=chosen.epoch,
-        do=ENDS.get(chosen.do or ""),
-        device=chosen.device,
-        **({"data": chosen.data} if chosen.data else {}),
-    )
-    if trained.error is not None:
-        raise trained.error
-    sys.stdout.write(f"weights {trained.weights}\n")
 
 
 if __name__ == "__main__":
-    main()
+    hosting.main(name, train, _options)

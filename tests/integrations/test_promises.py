@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 import trainer_hooks
-from tests.hosts import ultralytics
+from tests.hosts import mmengine, ultralytics
+from tests.hosts.hosting import ENDS
 from tests.hosts.scripts import ROOT
 from tests.servers.platform import PlatformServer, Reply
 from tests.waiting import wait_until
@@ -23,7 +24,7 @@ from trainer_hooks.events import CheckpointSaved, EpochEnded, RunCompleted, RunF
 from trainer_hooks.history import list_runs, read_history
 from trainer_hooks.journal import read_records
 
-HOSTS = [ultralytics]
+HOSTS = [ultralytics, mmengine]
 JOB = "7"
 
 
@@ -156,7 +157,7 @@ def test_an_error_in_any_function_of_ours_leaves_the_training_as_it_was(
 
 
 @pytest.mark.framework
-@pytest.mark.parametrize("at", ultralytics.PHASES)
+@pytest.mark.parametrize(("host", "at"), [(host, at) for host in HOSTS for at in host.PHASES], indirect=["host"])
 def test_the_users_exception_goes_on_as_the_same_object_and_is_told_once(
     host: Any, attached: Any, tmp_path: Path, at: str
 ) -> None:
@@ -180,7 +181,7 @@ def test_the_users_exception_goes_on_as_the_same_object_and_is_told_once(
 @pytest.mark.framework
 def test_ctrl_c_is_an_interruption(host: Any, attached: Any, tmp_path: Path) -> None:
     attached()
-    trained = host.train(tmp_path, 3, at=["on_fit_epoch_end"], do=host.ENDS["interrupt"])
+    trained = host.train(tmp_path, 3, at=[host.AFTER_EPOCH], do=ENDS["interrupt"])
     assert isinstance(trained.error, KeyboardInterrupt)
     assert [e.reason for e in events(tmp_path) if isinstance(e, RunInterrupted)] == ["KeyboardInterrupt"]
 
@@ -230,7 +231,7 @@ def test_checkpoints_are_told_when_they_are_whole(host: Any, attached: Any, tmp_
     (run,) = list_runs(tmp_path / "trainer_runs")
     saved = [event for event in events(tmp_path) if isinstance(event, CheckpointSaved)]
     assert {name for event in saved for name in event.names} == {"last", "best"}
-    assert (saved[-1].names, saved[-1].final) == (["best"], True)
+    assert [event.names for event in saved if event.final] == [["best"]] * host.FINAL_BEST
     kept = [event for event in saved if event.staged and (run / event.staged).exists()]
     assert kept
     for event in kept:
