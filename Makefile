@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Tests wait more than they work: two processes take half the time on two cores.
+JOBS ?= 2
 # Where a compiled mmcv may lie; where none that fits does, it is compiled, which takes twenty minutes.
 WHEELS ?= wheels
 
@@ -11,7 +13,7 @@ RUN = $(abspath $(VENV))/bin
 DEMO = $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ceph test-mmdet test-mmcv compatibility lint check bench
+.PHONY: help demo test test-ceph test-mmdet test-mmcv compatibility lint check bench bench-peers
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +30,7 @@ demo: ## train a small YOLO model for three epochs on the CPU and show what was 
 
 test: ## run the tests; pick some with ARGS="-k name"
 	@$(ENVIRONMENT) test check
-	@$(RUN)/python -m pytest $(ARGS)
+	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: ## ruff, mypy and import-linter
 	@$(ENVIRONMENT) test check
@@ -54,12 +56,17 @@ test-mmcv: ## the same with the operators of a compiled mmcv, from a wheel in WH
 	@$(RUN)/python -m pip install --quiet --no-deps --no-build-isolation --find-links $(WHEELS) mmcv==2.1.0
 	@$(RUN)/python -m pytest tests/downstream $(ARGS)
 
-compatibility: ## train with two dozen versions of Ultralytics (ten minutes; needs a package index)
+compatibility: ## train with many versions of the frameworks (twenty minutes; needs a package index; ARGS=mmengine for one)
 	@$(ENVIRONMENT) test
-	@$(RUN)/python tools/compatibility.py --output docs/compatibility.md $(ARGS)
+	@$(RUN)/python tools/compatibility.py $(ARGS) --output docs/compatibility.md
 
 check: lint test ## lint and test: what has to pass before a commit
 
 bench: ## measure against the budgets
 	@$(ENVIRONMENT) test
 	@$(RUN)/python benchmarks/run_all.py $(ARGS)
+
+bench-peers: VENV = .venv-peers
+bench-peers: ## what MMEngine's own backends cost a training, beside ours
+	@$(ENVIRONMENT) peers
+	@$(RUN)/python benchmarks/mmengine_backends.py $(ARGS)

@@ -1,10 +1,10 @@
-"""What an epoch costs in Ultralytics: a real training of a tiny model, with `autolog`.
+"""What an epoch costs: real trainings of tiny models with `autolog`, in Ultralytics and in MMEngine.
 
-Timed is every host function that we wrap and that an epoch calls, from outside and from inside; the difference is ours,
-less what the same stopwatch shows without `autolog`.
-Telling a checkpoint is timed by itself, and its private copy in that. Logs are forwarded and the courier reads along,
-as by default. For scale: a callback of the user's that writes one line of JSON. Between epochs the training empties the
-processor's caches: whatever comes first after it costs several times what it does in a loop.
+Timed is every host method that we wrap and that an epoch calls, from outside and from inside; the difference is ours,
+less what the same stopwatch shows without `autolog`. Telling a checkpoint is timed by itself, and its private copy in
+that. Logs are forwarded and the courier reads along, as by default. For scale: a callback of the user's that writes one
+line of JSON. Between epochs the training empties the processor's caches: whatever comes first after it costs several
+times what it does in a loop.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from measuring import Row, main, percentile, rotated, with_range
-from micro import Micro
+from micro import HOSTS, Micro
 
-from trainer_hooks.reporter import Reporter
 from trainer_hooks.staging import Stager
 
 EPOCHS = 20
 ROUNDS = 4
 BUDGET = "p50 ≤ 200 µs"
+_METRICS = {f"metric {number}": number / 3 for number in range(8)}
 _BARE = "without autolog"
-_WRAPPED = ("run_callbacks", "save_metrics")
 
 
 @dataclass
@@ -43,34 +42,31 @@ class Epochs:
 
 
 class Stopwatch:
-    """Stands inside and outside the wrapped functions of `BaseTrainer`, and around two of ours, for one training."""
+    """Stands inside and outside the wrapped methods of a host, and around two of ours, for one training."""
 
-    def __init__(self) -> None:
+    def __init__(self, micro: Micro) -> None:
         self.epochs = Epochs()
+        self._micro = micro
         self._sums = dict.fromkeys(("inside", "outside", "telling", "copying"), 0)
         self._began = 0
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
-        """Around the host's own functions: to be entered before `autolog` wraps them."""
-        from ultralytics.engine.trainer import BaseTrainer
-
+        """Around the host's own methods: to be entered before `autolog` wraps them."""
         with contextlib.ExitStack() as stack:
-            for name in _WRAPPED:
-                stack.enter_context(self._timed(BaseTrainer, name, "inside"))
+            for name in self._micro.wrapped:
+                stack.enter_context(self._timed(self._micro.owner, name, "inside"))
             yield
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
         """Around what they are wrapped in, and around what is told apart."""
-        from ultralytics.engine.trainer import BaseTrainer
-
         with contextlib.ExitStack() as stack:
-            for name in _WRAPPED:
-                stack.enter_context(self._timed(BaseTrainer, name, "outside"))
-            stack.enter_context(self._timed(Reporter, "log_checkpoint", "telling"))
+            for name in self._micro.wrapped:
+                stack.enter_context(self._timed(self._micro.owner, name, "outside"))
+            stack.enter_context(self._timed(*self._micro.telling, "telling"))
             stack.enter_context(self._timed(Stager, "stage", "copying"))
-            stack.enter_context(self._epochs_noted(BaseTrainer))
+            stack.enter_context(self._epochs_noted())
             yield
 
     @contextlib.contextmanager
@@ -91,26 +87,29 @@ class Stopwatch:
             setattr(owner, name, found)
 
     @contextlib.contextmanager
-    def _epochs_noted(self, trainer: Any) -> Iterator[None]:
-        announce = trainer.run_callbacks
+    def _epochs_noted(self) -> Iterator[None]:
+        owner, name = self._micro.owner, self._micro.wrapped[0]
+        announce = getattr(owner, name)
+        begin, end = self._micro.epoch
 
-        def noting(self_: Any, event: str) -> None:
-            if event == "on_train_epoch_start":
+        def noting(host: Any, event: str, **options: Any) -> None:
+            if event == begin:
                 self._sums = dict.fromkeys(self._sums, 0)
                 self._began = time.perf_counter_ns()
-            announce(self_, event)
-            # The last epoch's comes once more, after the training: announced again behind `final_eval`.
-            if event == "on_fit_epoch_end" and self._began:
+            announce(host, event, **options)
+            # Ultralytics announces the last epoch's end once more, after the training: behind its `final_eval`.
+            if event == end and self._began:
                 self._note(self._sums)
                 self._began = 0
 
-        trainer.run_callbacks = noting
+        setattr(owner, name, noting)
         try:
             yield
         finally:
-            trainer.run_callbacks = announce
+            setattr(owner, name, announce)
 
     def _note(self, sums: dict[str, int]) -> None:
+        # A checkpoint is told within an announcement that the outer stopwatch measures, too.
         self.epochs.ours.append(sums["outside"] - sums["inside"] - sums["telling"])
         self.epochs.telling.append(sums["telling"] - sums["copying"])
         self.epochs.copying.append(sums["copying"])
@@ -118,10 +117,16 @@ class Stopwatch:
 
 
 def measure(folder: Path) -> Iterator[Row]:
-    """Without and with storage, in turn; the first round doesn't count."""
-    micro = Micro(folder)
-    writer = LineWriter(folder / "lines")
-    stored = (folder / "store").as_uri()
+    """Each host: without and with storage, in turn; the first round doesn't count."""
+    for kind in HOSTS:
+        micro = kind(folder / kind.name)
+        micro.folder.mkdir(exist_ok=True)
+        yield from _measure(micro)
+
+
+def _measure(micro: Micro) -> Iterator[Row]:
+    writer = LineWriter(micro.folder / "lines")
+    stored = (micro.folder / "store").as_uri()
     cases: dict[str, Callable[[], AbstractContextManager[object]]] = {
         _BARE: contextlib.nullcontext,
         "nothing stored": micro.attached,
@@ -130,22 +135,22 @@ def measure(folder: Path) -> Iterator[Row]:
     found: dict[str, list[Epochs]] = {name: [] for name in cases}
     for number in range(ROUNDS + 1):
         for name, attach in rotated(cases, number):
-            watch = Stopwatch()
+            watch = Stopwatch(micro)
             with watch.inside(), attach(), watch.outside():
                 micro.train(EPOCHS if number else 2)
             if number:
                 found[name].append(watch.epochs)
-        micro.train(EPOCHS if number else 2, on_fit_epoch_end=writer.write)
-    what = f"epoch, Ultralytics {micro.version}"
+        micro.train(EPOCHS if number else 2, **{micro.epoch[1]: writer.write})
+    what = f"epoch, {micro.title} {micro.version}"
     yield Row(f"{what}, a callback that writes one line of JSON", f"p50 {percentile(writer.taken, 0.5) / 1e3:.0f} µs")
     bare = percentile([taken for epochs in found.pop(_BARE) for taken in epochs.ours], 0.5)
     yield Row("the stopwatch itself, taken off below", f"p50 {bare / 1e3:.0f} µs")
     for name, rounds in found.items():
         yield _row(f"{what}, {name}", rounds, bare)
         telling = [percentile(epochs.telling, 0.5) for epochs in rounds]
-        yield Row("besides: telling a checkpoint, without its copy", f"p50 {with_range(telling, 'µs', 1e-3)}")
+        yield Row("besides: telling its checkpoints, without their copies", f"p50 {with_range(telling, 'µs', 1e-3)}")
     copying = [percentile(epochs.copying, 0.5) for epochs in found["checkpoints stored"]]
-    yield Row("besides: its private copy", f"p50 {with_range(copying, 'µs', 1e-3)}")
+    yield Row("besides: their private copies", f"p50 {with_range(copying, 'µs', 1e-3)}")
 
 
 class LineWriter:
@@ -155,10 +160,10 @@ class LineWriter:
         self.taken: list[int] = []
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
-    def write(self, trainer: Any) -> None:
+    def write(self, host: Any) -> None:
         """Write, and note how long it took, in ns."""
         begun = time.perf_counter_ns()
-        record = {"epoch": trainer.epoch, "metrics": trainer.metrics, "time": time.time()}
+        record = {"epoch": host.epoch, "metrics": getattr(host, "metrics", _METRICS), "time": time.time()}
         os.write(self._file, json.dumps(record, default=float).encode() + b"\n")
         self.taken.append(time.perf_counter_ns() - begun)
 

@@ -148,7 +148,7 @@ def test_what_an_attempt_has_reached_is_its_own(tmp_path):
     first.append(MetricsLogged(metrics={"loss": 1}, iteration=70))
     records = list(read_records(tmp_path))
     assert state_of(records, 1).reached == {"epoch": 3, "iteration": 70}
-    assert state_of(records, 2).reached == {"epoch": None, "iteration": None}
+    assert state_of(records, 2).reached == {"epoch": 0, "iteration": None}
     second.append(EpochEnded(epoch=7))
     assert state_of(read_records(tmp_path), 2).reached == {"epoch": 7, "iteration": None}
 

@@ -1,123 +1,71 @@
-"""Train with many versions of Ultralytics, and judge by the journal what trainer_hooks saw of each.
+"""Train with many versions of a framework, and judge by the journal what trainer_hooks saw of each.
 
-    python tools/compatibility.py [--versions 8.3.0 8.4.190] [--output docs/compatibility.md]
+    python tools/compatibility.py [ultralytics] [mmengine] [--versions 8.3.0 8.4.190] [--output docs/compatibility.md]
 
-Each version is put beside this environment by `pip install --target`, in a temporary folder, and trains twice in a
-process of its own: two epochs that succeed, and a dataset that is missing. Where a version doesn't train as things
-are, it is tried with numpy 1 and with torch's old way of loading checkpoints; the table says which of them it took.
+Each version is put beside this environment by `pip install --target`, in a temporary folder, and trains in processes of
+its own, as `compatibility_hosts.py` says for its framework. Where it doesn't train as things are, it is tried with what
+older versions need; the table says which of that it took. `--output` replaces the sections of these frameworks.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime as dt
-import hashlib
-import importlib.metadata
 import os
 import platform
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from importlib.metadata import distributions
+from importlib.metadata import version as installed
 from pathlib import Path
 
 import torch
-from packaging.requirements import Requirement
+from compatibility_hosts import HOSTS, Help, Host, Row, Scene
 
-from trainer_hooks.events import AnyEvent, CheckpointStored, EpochEnded, RunFailed, Validated
-from trainer_hooks.history import list_runs, read_history
-from trainer_hooks.journal import read_records
 from trainer_hooks.settings import ENVIRONMENT
 
 _REPOSITORY = Path(__file__).parent.parent
-# Denser where the host has changed; the newest is asked of pip.
-_VERSIONS = {
-    "8.0": (100, 150, 196),
-    "8.1": (0,),
-    "8.2": (0, 50, 103),
-    "8.3": (0, 50, 100, 150, 200, 220, 253),
-    "8.4": (0, 25, 50, 60, 80, 110, 130, 140, 170),
-}
-# What older versions import and today's has no use for.
-_OLD_LIBRARIES = ("hub-sdk", "pandas<3", "py-cpuinfo", "pytz", "scipy", "seaborn", "setuptools<81", "tqdm", "tzdata")
-_OLD_LOADING = {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-_EPOCHS = 2
 _WITHIN = 300  # seconds, for one training
-_WANTED = {"train/box_loss", "train/cls_loss", "train/dfl_loss", "val/box_loss", "metrics/mAP50-95(B)", "lr/pg0"}
-_CSV_DIGITS = 1e-4
-
-
-@dataclass(frozen=True)
-class _Help:
-    """What a version needs beside itself to train here."""
-
-    numpy1: bool = False
-    old_loading: bool = False
-
-    def __str__(self) -> str:
-        needs = ["numpy < 2"] if self.numpy1 else []
-        needs += [f"{name}={value}" for name, value in _OLD_LOADING.items()] if self.old_loading else []
-        return f"needs {' and '.join(needs)}" if needs else ""
-
-
-_HELPS = (_Help(), _Help(old_loading=True), _Help(numpy1=True), _Help(numpy1=True, old_loading=True))
-
-
-@dataclass
-class _Row:
-    """One line of the table."""
-
-    version: str
-    numpy: str
-    trains: bool = False
-    verdicts: dict[str, bool] = field(default_factory=dict)
-    note: str = ""
-
-    def cells(self) -> list[str]:
-        seen = [_mark(self.verdicts.get(name)) for name in _VERDICTS]
-        versions = [self.version, platform.python_version(), torch.__version__.partition("+")[0], self.numpy]
-        return [*versions, _mark(self.trains), *seen, self.note]
-
-
-_VERDICTS = ("epochs right", "final validation", "checkpoints", "failure seen")
-_HEADER = ("version", "Python", "torch", "numpy", "trains", *_VERDICTS, "note")
 
 
 class _Bench:
     """A folder with what is installed beside the environment."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, host: Host, folder: Path) -> None:
+        self._host = host
         self._folder = folder
         self._installed: set[str] = set()
 
-    def judge(self, version: str) -> _Row:
+    def judge(self, version: str) -> Row:
         """Install the version, train with it, and read what was told."""
-        row = _Row(version, importlib.metadata.version("numpy"))
-        if not self._install(f"ultralytics-{version}", f"ultralytics=={version}"):
+        row = Row(version, installed("numpy"))
+        place = self._folder / version
+        if not self._install(version, self._host.requirement(version)):
             row.note = "can't be installed"
             return row
-        for number, help_ in enumerate(sorted(_HELPS, key=self._is_unwanted(version))):
-            scene = self._folder / f"scene-{version}-{number}"
-            done = self._train(version, help_, scene, "--autolog")
+        for number, help_ in enumerate(self._host.helps(place)):
+            scene = Scene(self._folder / f"scene-{version.replace('==', '-')}-{number}")
+            done = self._train(version, help_, scene, *self._host.succeeding)
             row.note = row.note or _last_line(done.stderr)
             if done.returncode == 0:
                 row.trains = True
                 row.note = str(help_)
                 row.numpy = self._numpy_version(help_)
-                row.verdicts = _verdicts(scene)
-                missing = self._folder / f"missing-{version}"
-                self._train(version, help_, missing, "--autolog", "--data", "missing.yaml")
-                row.verdicts["failure seen"] = _has_failed(missing)
+                row.verdicts = self._host.verdicts(scene)
+                for verdict, options in self._host.others.items():
+                    other = Scene(scene.folder.with_name(f"{scene.folder.name}-{len(row.verdicts)}"))
+                    self._train(version, help_, other, *options)
+                    row.verdicts[verdict] = self._host.judged[verdict](other)
                 break
         return row
 
-    def _train(self, version: str, help_: _Help, scene: Path, *options: str) -> subprocess.CompletedProcess[str]:
-        scene.mkdir()
-        paths = [_REPOSITORY, self._folder / f"ultralytics-{version}", self._folder / "old-libraries"]
-        self._install("old-libraries", *_OLD_LIBRARIES)
+    def _train(self, version: str, help_: Help, scene: Scene, *options: str) -> subprocess.CompletedProcess[str]:
+        scene.folder.mkdir()
+        paths = [_REPOSITORY, self._folder / version, self._folder / "old-libraries"]
+        if self._host.old_libraries:
+            self._install("old-libraries", *self._host.old_libraries)
         if help_.numpy1 and self._install("numpy-1", "numpy<2"):
             paths.insert(1, self._folder / "numpy-1")
         ours = {name for env in ENVIRONMENT.values() for name in env.names}
@@ -125,16 +73,14 @@ class _Bench:
         environment |= {
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
             "TRAINER_HOOKS_CONFIG": os.devnull,
-            "TRAINER_HOOKS_DIR": str(scene / "trainer_runs"),
-            "TRAINER_HOOKS_STORAGE": f"file://{scene}/store",
-            "YOLO_AUTOINSTALL": "false",
-            "YOLO_CONFIG_DIR": str(scene),
-            "YOLO_OFFLINE": "1",
+            "TRAINER_HOOKS_DIR": str(scene.runs),
+            "TRAINER_HOOKS_STORAGE": f"file://{scene.folder}/store",
+            **self._host.environment(scene),
+            **help_.environment(),
         }
-        environment |= _OLD_LOADING if help_.old_loading else {}
-        command = [sys.executable, "-m", "tests.hosts.ultralytics", str(scene), str(_EPOCHS), *options]
+        command = [sys.executable, "-m", f"tests.hosts.{self._host.name}", str(scene.folder), "2", *options]
         return subprocess.run(
-            command, cwd=scene, env=environment, capture_output=True, text=True, timeout=_WITHIN, check=False
+            command, cwd=scene.folder, env=environment, capture_output=True, text=True, timeout=_WITHIN, check=False
         )
 
     def _install(self, name: str, *requirements: str) -> bool:
@@ -146,67 +92,9 @@ class _Bench:
             self._installed.add(name)
         return True
 
-    def _is_unwanted(self, version: str) -> Callable[[_Help], bool]:
-        """Whether a help is not what the version itself asks for: the first to try is the numpy of its requirements."""
-        (found,) = importlib.metadata.distributions(path=[str(self._folder / f"ultralytics-{version}")])
-        required = [one for one in map(Requirement, found.requires or ()) if one.name == "numpy" and one.marker is None]
-        fits = all(one.specifier.contains(importlib.metadata.version("numpy")) for one in required)
-        return lambda help_: help_.numpy1 == fits
-
-    def _numpy_version(self, help_: _Help) -> str:
+    def _numpy_version(self, help_: Help) -> str:
         path = [str(self._folder / "numpy-1")] if help_.numpy1 else sys.path
-        return next(iter(importlib.metadata.distributions(name="numpy", path=path))).version
-
-
-def _verdicts(scene: Path) -> dict[str, bool]:
-    """Whether the only run of the scene told what the host did."""
-    (run,) = list_runs(scene / "trainer_runs")
-    told = [record.event for record in read_records(run)]
-    completed = read_history(run).latest.status == "completed"
-    return {
-        "epochs right": completed and _epochs_are_right(told, scene / "out/train/results.csv"),
-        "final validation": completed and [v.final for v in told if isinstance(v, Validated)] == [False, False, True],
-        "checkpoints": completed and _checkpoints_are_right(told, scene),
-    }
-
-
-def _epochs_are_right(told: list[AnyEvent], results: Path) -> bool:
-    """Each once, in order, and each value as in the host's own table."""
-    epochs = [event for event in told if isinstance(event, EpochEnded)]
-    if [event.epoch for event in epochs] != list(range(1, _EPOCHS + 1)):
-        return False
-    for event, row in zip(epochs, _read_csv(results), strict=True):
-        if not event.metrics.keys() >= _WANTED:
-            return False
-        for name, value in row.items():
-            told_value = event.metrics.get(name)
-            if name not in {"epoch", "time"} and (told_value is None or not _is_near(float(told_value), value)):
-                return False
-    return True
-
-
-def _is_near(told: float, written: float) -> bool:
-    return abs(told - written) <= _CSV_DIGITS * max(1.0, abs(written))
-
-
-def _read_csv(path: Path) -> Iterator[dict[str, float]]:
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            yield {name.strip(): float(value) for name, value in row.items()}
-
-
-def _checkpoints_are_right(told: list[AnyEvent], scene: Path) -> bool:
-    """`last` and `best` are stored, and the best is the one that the host has left."""
-    stored = {event.name: event for event in told if isinstance(event, CheckpointStored)}
-    if stored.keys() != {"last", "best"} or not stored["best"].final:
-        return False
-    left = (scene / "out/train/weights/best.pt").read_bytes()
-    return stored["best"].sha256 == hashlib.sha256(left).hexdigest()
-
-
-def _has_failed(scene: Path) -> bool:
-    runs = list(list_runs(scene / "trainer_runs"))
-    return [type(read_history(run).latest.state.ended) for run in runs] == [RunFailed]
+        return next(iter(distributions(name="numpy", path=path))).version
 
 
 def _last_line(text: str) -> str:
@@ -218,55 +106,68 @@ def _mark(verdict: bool | None) -> str:  # noqa: FBT001 - a value to show, not a
     return "-" if verdict is None else ("yes" if verdict else "**no**")
 
 
-def _chosen() -> list[str]:
-    """The versions above and the newest release that pip can see; none of those without a registry."""
-    command = [sys.executable, "-m", "pip", "index", "versions", "ultralytics"]
+def _chosen(host: Host) -> list[str]:
+    """The host's choice of versions, and the newest release that pip can see; not that one without a registry."""
+    command = [sys.executable, "-m", "pip", "index", "versions", host.package]
     listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    found = re.search(r"^ultralytics \(([\d.]+)\)", listed, re.MULTILINE)
-    chosen = [f"{minor}.{patch}" for minor, patches in _VERSIONS.items() for patch in patches]
-    return list(dict.fromkeys([*chosen, found[1]] if found else chosen))
+    found = re.search(rf"^{host.package} \(([\d.]+)\)", listed, re.MULTILINE)
+    return list(dict.fromkeys([*host.versions, found[1]] if found else host.versions))
 
 
-def _page(rows: list[_Row], command: str) -> str:
+def _section(host: Host, rows: list[Row]) -> str:
     today = dt.datetime.now(tz=dt.timezone.utc).date()
+    names = [*host.explained]
+    header = ["version", "Python", "torch", "numpy", "trains", *names, "note"]
     lines = [
-        "# Ultralytics versions",
+        f"## {host.title}",
         "",
-        f"Made on {today} by `{command}`, on the CPU:",
-        "for each version, two epochs of a tiny detector under `autolog` with storage in a folder, and a training",
-        "whose dataset is missing; judged by what the runs' journals say.",
+        f"Made on {today} by `python tools/compatibility.py {host.name} --output docs/compatibility.md`, on the CPU:",
+        "for each version real trainings of a tiny model with storage in a folder, judged by what the journals say.",
         "",
         "- trains: the process ended with status 0.",
-        "- epochs right: each epoch is told exactly once and in order, every value as in the host's `results.csv`, and",
-        "  the run has completed.",
-        "- final validation: the host's extra announcement after the last epoch is told as that, not as an epoch.",
-        "- checkpoints: `last` and `best` are in storage, and the stored `best` is byte for byte the file that the",
-        "  host has left, stripped and final.",
-        "- failure seen: the missing dataset has ended the run as failed.",
+        *(f"- {name}: {meaning}" for name, meaning in host.explained.items()),
         "",
-        *(f"| {' | '.join(cells)} |" for cells in [_HEADER, ["---"] * len(_HEADER), *(row.cells() for row in rows)]),
+        *(f"| {' | '.join(cells)} |" for cells in [header, ["---"] * len(header)]),
+        *(f"| {' | '.join(_cells(row, names))} |" for row in rows),
         "",
     ]
     return "\n".join(lines)
 
 
+def _cells(row: Row, names: list[str]) -> list[str]:
+    versions = [row.version, platform.python_version(), torch.__version__.partition("+")[0], row.numpy]
+    return [*versions, _mark(row.trains), *(_mark(row.verdicts.get(name)) for name in names), row.note]
+
+
+def _replace(page: Path, title: str, section: str) -> None:
+    """Put the section into the page, in the place of the one with that title or at its end."""
+    text = page.read_text() if page.exists() else "# Versions\n"
+    parts = re.split(r"(?m)^(?=## )", text)
+    kept = [section if part.startswith(f"## {title}\n") else part for part in parts]
+    if section not in kept:
+        kept.append(section)
+    page.write_text("\n".join(part.strip("\n") + "\n" for part in kept))
+
+
 def _main() -> None:
-    parser = argparse.ArgumentParser(description="Which versions of Ultralytics trainer_hooks works with.")
-    parser.add_argument("--versions", nargs="+", help="default: a choice of about twenty, and the newest")
+    parser = argparse.ArgumentParser(description="Which versions of its frameworks trainer_hooks works with.")
+    parser.add_argument("hosts", nargs="*", choices=[*HOSTS, []], help="default: all")
+    parser.add_argument("--versions", nargs="+", help="default: a choice, and the newest")
     parser.add_argument("--output", type=Path, help="the page to write; default: only print")
     options = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="compatibility-") as folder:
-        bench = _Bench(Path(folder))
-        for version in options.versions or _chosen():
-            try:
-                rows.append(bench.judge(version))
-            except subprocess.TimeoutExpired:
-                rows.append(_Row(version, "-", note=f"not over within {_WITHIN} s"))
-            print(" | ".join(rows[-1].cells()), flush=True)
-    page = _page(rows, " ".join(["python", *sys.argv]))
-    if options.output:
-        options.output.write_text(page)
+    for name in options.hosts or HOSTS:
+        host = HOSTS[name]
+        rows = []
+        with tempfile.TemporaryDirectory(prefix="compatibility-") as folder:
+            bench = _Bench(host, Path(folder))
+            for version in options.versions or _chosen(host):
+                try:
+                    rows.append(bench.judge(version))
+                except subprocess.TimeoutExpired:
+                    rows.append(Row(version, "-", note=f"not over within {_WITHIN} s"))
+                print(" | ".join(_cells(rows[-1], list(host.explained))), flush=True)
+        if options.output:
+            _replace(options.output, host.title, _section(host, rows))
 
 
 if __name__ == "__main__":

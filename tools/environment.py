@@ -25,7 +25,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 _TOOLS = Path(__file__).resolve().parent
 _SHIM = "torchvision_cpu_shim"
-_GROUPS = ("demo", "test", "check", "mmdet")
+_GROUPS = ("demo", "test", "check", "mmdet", "peers")
+_WITH_ULTRALYTICS = {"demo", "test"}
+_WITH_TORCHVISION = {*_WITH_ULTRALYTICS, "mmdet"}
 _PIP_WITH_GROUPS = "pip>=25.1"
 _TAIL = 15
 _NO_OPERATOR = "torchvision::nms does not exist"
@@ -55,11 +57,12 @@ class Environment:
         yield "pip", lambda: self._pip("--upgrade", _PIP_WITH_GROUPS)
         # By itself and first: resolved together with what only asks for "torch", pip may choose another build of it.
         yield "torch", lambda: self._pip("--group", "torch")
-        if "mmdet" not in self.groups:
+        if _WITH_ULTRALYTICS.intersection(self.groups):
             yield "ultralytics", lambda: self._pip("--group", "ultralytics")
         groups = [part for group in self.groups for part in ("--group", group)]
         yield f"trainer-hooks [{' '.join(self.groups)}]", lambda: self._pip("--editable", str(ROOT), *groups)
-        yield "torchvision", self._mend_torchvision
+        if _WITH_TORCHVISION.intersection(self.groups):
+            yield "torchvision", self._mend_torchvision
 
     def _create(self) -> None:
         ours = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -2,6 +2,7 @@
 
     python tools/synthetic.py TARGET --task detect|segment|classify|pose|obb --images 8 --size 64 --seed 0
     python tools/synthetic.py TARGET --coco     # the boxes of `detect` as MMDetection reads them, too
+    python tools/synthetic.py TARGET --masks    # the shapes of `segment` as MMSegmentation reads them, too
 
 Red rectangles are class 0 and blue trapezoids are class 1, on noise. The same arguments give the same bytes.
 """
@@ -87,6 +88,23 @@ def make_coco(target: Path, images: int = 8, size: int = 128) -> Path:
     return target
 
 
+def make_masks(target: Path, images: int = 8, size: int = 64) -> Path:
+    """Write the dataset of `segment`, with each image's shapes in `masks/<split>/`: 0 is nothing, 1 and 2 the kinds.
+
+    Returns the dataset's folder, absolute.
+    """
+    target = make_dataset(target, "segment", images, size).parent
+    for labels in sorted(target.glob("labels/*/*.txt")):
+        mask = Image.new("L", (size, size))
+        pen = ImageDraw.Draw(mask)
+        for line in labels.read_text().splitlines():
+            kind, *numbers = line.split()
+            places = [float(number) * size for number in numbers]
+            pen.polygon(list(zip(places[::2], places[1::2], strict=True)), fill=int(kind) + 1)
+        _save(mask, target / "masks" / labels.parent.name / f"{labels.stem}.png")
+    return target
+
+
 def _coco(target: Path, split: str) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     boxes: list[dict[str, Any]] = []
@@ -168,9 +186,11 @@ def _main() -> None:
     parser.add_argument("--size", type=int, default=64, help="pixels along each side")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--coco", action="store_true", help="with COCO's annotations; for the task detect, seed 0")
+    parser.add_argument("--masks", action="store_true", help="with masks; for the task segment, seed 0")
     options = parser.parse_args()
-    if options.coco:
-        print(make_coco(options.target, options.images, options.size))
+    if options.coco or options.masks:
+        make = make_coco if options.coco else make_masks
+        print(make(options.target, options.images, options.size))
         return
     print(make_dataset(options.target, options.task, options.images, options.size, options.seed))
 

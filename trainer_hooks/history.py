@@ -70,7 +70,7 @@ class RunState:
     @property
     def reached(self) -> dict[str, Any]:
         """How many epochs and iterations are finished, as terminal events tell it."""
-        return {"epoch": self.epoch or None, "iteration": self.iteration or None}
+        return {"epoch": None if self.counts_iterations else self.epoch, "iteration": self.iteration or None}
 
     @property
     def done(self) -> tuple[str, int, int | None]:

@@ -23,8 +23,9 @@ def read_metrics(values: Mapping[Any, Any]) -> tuple[Metrics, dict[str, str]]:
     skipped: dict[str, str] = {}
     for key, value in values.items():
         name = key if type(key) is str and key.isascii() else _name(key)
-        if type(value) is float and math.isfinite(value):
-            metrics[name] = value
+        # Of a subclass, such as numpy's, the plain number; nothing of the value's own is called for it.
+        if issubclass(type(value), float) and math.isfinite(number := float.__pos__(value)):
+            metrics[name] = number
             continue
         try:
             metrics[name] = read_number(value)

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.downstream.parts import ROOT, UNDER_RUN, Package, told
 from tools.synthetic import make_coco
 from trainer_hooks.events import TERMINAL, EpochEnded, RunFailed, RunStarted, Validated
 from trainer_hooks.history import list_runs, read_history
-from trainer_hooks.journal import read_records
 
 pytestmark = [pytest.mark.framework, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).parent.parent.parent
-EXAMPLE = ROOT / "examples" / "mmdet" / "yolox_tiny_shapes.py"
-STAND_IN = Path(__file__).parent / "mmcv_without_operators"
-UNDER_RUN = (sys.executable, "-m", "trainer_hooks.cli", "run", "--")
-
-# What MMDetection's users start: tools/train.py, as its wheel brings it along.
-(_MMDET,) = importlib.util.find_spec("mmdet").submodule_search_locations
-TRAIN = Path(_MMDET) / ".mim" / "tools" / "train.py"
-
+MMDET = Package("mmdet", ROOT / "examples" / "mmdet" / "yolox_tiny_shapes.py")
 PLAIN = "custom_hooks = [_base_.custom_hooks[0]]"
 SHORT_NAME = """
 custom_imports = dict(imports=["trainer_hooks.integrations.mmengine"], allow_failed_imports=False)
@@ -46,33 +34,12 @@ def data(tmp_path: Path) -> Path:
     return make_coco(tmp_path / "data")
 
 
-def train(
-    folder: Path, changes: str = "", under: tuple[str, ...] = (), **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Train with the example's config, changed by these lines, in `folder`, where its data is."""
-    config = folder / "config.py"
-    config.write_text(f"_base_ = {str(EXAMPLE)!r}\n{changes}\n")
-    return subprocess.run(
-        [*under, sys.executable, str(TRAIN), config.name, "--work-dir", "work_dir"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(STAND_IN), **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
-
-def told(run: Path, kind: type[Any] | tuple[type[Any], ...]) -> list[Any]:
-    return [record.event for record in read_records(run) if isinstance(record.event, kind)]
-
-
 @pytest.mark.usefixtures("data")
 @pytest.mark.parametrize("way", WITH_US)
 def test_a_training_is_told_once_and_whole(way: str, tmp_path: Path, own_environment: Path) -> None:
     under, changes = WITH_US[way]
     storage = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/storage", "TRAINER_HOOKS_FLUSH_TIMEOUT": "60"}
-    done = train(tmp_path, changes, under, **storage)
+    done = MMDET.train(tmp_path, changes, under, **storage)
     assert done.returncode == 0, done.stderr
     (run,) = list_runs(own_environment)
     (attempt,) = read_history(run).attempts
@@ -120,7 +87,7 @@ def assert_checkpoints_are_stored(stored: dict[str, Any], folder: Path) -> None:
 
 def test_annotations_that_are_missing_fail_the_run_by_name(data: Path, tmp_path: Path, own_environment: Path) -> None:
     (data / "annotations" / "train.json").unlink()
-    done = train(tmp_path, PLAIN, UNDER_RUN)
+    done = MMDET.train(tmp_path, PLAIN, UNDER_RUN)
     assert done.returncode == 1
     assert "FileNotFoundError" in done.stderr
     (run,) = list_runs(own_environment)
@@ -133,7 +100,7 @@ def test_annotations_that_are_missing_fail_the_run_by_name(data: Path, tmp_path:
 
 @pytest.mark.usefixtures("data")
 def test_the_training_without_us_works_and_is_not_told(tmp_path: Path, own_environment: Path) -> None:
-    done = train(tmp_path, PLAIN)
+    done = MMDET.train(tmp_path, PLAIN)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "work_dir").glob("best_coco_bbox_mAP_epoch_*.pth"))
     assert not own_environment.exists()

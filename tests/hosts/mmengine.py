@@ -142,12 +142,12 @@ def config(folder: Path, epochs: int = 2, **more: Any) -> Config:
     return Config({**parts, **more})
 
 
-def calls(do: Callable[[], Any], at: Sequence[str], epoch: int = 1) -> Hook:
+def calls_with_the_runner(do: Callable[[Any], Any], at: Sequence[str], epoch: int = 1) -> Hook:
     """A hook of the user's that calls `do` at these stages, from the epoch (counted from 1) on."""
 
     def call(_: Hook, runner: Any, **__: Any) -> None:
         if runner.epoch + 1 >= epoch:
-            do()
+            do(runner)
 
     return type("Calls", (Hook,), dict.fromkeys(at, call))()
 
@@ -171,8 +171,9 @@ def train(
         if do:
             # The stages before the first epoch and after the last know of no other.
             steady = [stage for stage in at if stage in ("before_run", "before_train", "after_train", "after_run")]
-            runner.register_hook(calls(do, steady))
-            runner.register_hook(calls(do, [stage for stage in at if stage not in steady], epoch))
+            others = [stage for stage in at if stage not in steady]
+            runner.register_hook(calls_with_the_runner(lambda _: do(), steady))
+            runner.register_hook(calls_with_the_runner(lambda _: do(), others, epoch))
         runner.train()
     except BaseException as error:  # noqa: BLE001 - what it raises is what is asked
         return Trained(None, error)

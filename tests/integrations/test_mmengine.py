@@ -482,6 +482,7 @@ class TestCheckpoints:
         assert stored["last"].epoch == 3
         assert f"epoch_{stored['best'].epoch}.pth" in best.name
         assert stored["best"].metrics.keys() >= {"accuracy/top1", "train/loss"}
+        assert {event.primary for event in told(tmp_path, Validated)} == {"accuracy/top1"}  # the first of them
 
     def test_files_that_the_host_deletes_are_stored_all_the_same(self, autolog: Autolog, tmp_path: Path) -> None:
         autolog(storage=f"file://{tmp_path}/store", delivery="none", run_id="run")

@@ -20,30 +20,39 @@ class Window:
     def __init__(self, runner: Any, begun: int | None = None) -> None:
         """`begun`: how many iterations were finished then; by default as many as the runner says."""
         self.begun: int = runner.iter if begun is None else begun
-        self._sizes = {name: _size(buffer) for name, buffer in _buffers(runner, TRAIN)}
+        self._before = _sizes(runner)
+        self._read: tuple[dict[str, int], dict[str, float]] = ({}, {})
 
-    def read(self, runner: Any) -> dict[str, Any]:
+    def read(self, runner: Any) -> dict[str, float]:
         """The mean of each since then, by its full name; of learning rates and momenta the last value."""
-        values = {}
+        sizes = _sizes(runner)
+        if sizes != self._read[0]:  # the epoch and each of its checkpoints ask for the same
+            self._read = sizes, self._means(runner, sizes)
+        return self._read[1]
+
+    def _means(self, runner: Any, sizes: dict[str, int]) -> dict[str, float]:
+        values: dict[str, float] = {}
         for name, buffer in _buffers(runner, TRAIN):
-            count = _size(buffer) - self._sizes.get(name, 0)
+            count = sizes[name] - self._before.get(name, 0)
+            if sizes[name] == buffer.max_length:  # after a million of them, the oldest are dropped
+                count = max(1, runner.iter - self.begun)
             if name.endswith(_STATES) or count == 1:
-                values[name] = buffer.current()
+                values[name] = float(buffer.current())
             elif count > 1:
-                values[name] = buffer.mean(count)
+                values[name] = float(buffer.mean(count))
         return values
 
 
 def newest_validation(runner: Any) -> dict[str, Any]:
     """What the validation that is going on has found, by its own names."""
     found = _buffers(runner, _VAL)
-    return {name.removeprefix(_VAL): buffer.current() for name, buffer in found if name not in _TIMES}
+    return {name.removeprefix(_VAL): float(buffer.current()) for name, buffer in found if name not in _TIMES}
 
 
 def _buffers(runner: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     return ((name, buffer) for name, buffer in runner.message_hub.log_scalars.items() if name.startswith(prefix))
 
 
-def _size(buffer: Any) -> int:
-    values, _ = buffer.data
-    return len(values)
+def _sizes(runner: Any) -> dict[str, int]:
+    """How many values there are of each."""
+    return {name: len(buffer.data[0]) for name, buffer in _buffers(runner, TRAIN)}

@@ -41,6 +41,8 @@ class Work:
         self._validating = False
         self._is_best = False
         self._loaded: dict[str, int | None] = {}
+        self._keys: list[str] = []
+        self._judging: dict[str, Any] = {}
         self._strange: set[str] = set()
 
     @property
@@ -100,7 +102,8 @@ class Work:
 
     def validated(self, runner: Any, metrics: Mapping[str, Any] | None = None) -> None:
         """A validation's result; the best checkpoint, if this is the best, has been written already."""
-        primary = next(iter(_keys(runner)), None)
+        self._keys = self._keys or _keys(runner)
+        primary = next(iter(self._keys), None)
         self._tell_result(runner, runner.val_dataloader, metrics or {}, is_best=self._is_best, primary=primary)
 
     def tested(self, runner: Any, metrics: Mapping[str, Any] | None = None) -> None:
@@ -116,7 +119,7 @@ class Work:
 
     def checkpoint_written(self, runner: Any, path: str) -> None:
         """A file; CheckpointHook has just told the message hub under which names it knows it."""
-        names = list(_names(runner, path))
+        names = list(self._names(runner, path))
         if not names:  # somebody else's
             return
         self._is_best = self._is_best or "best" in names
@@ -143,13 +146,26 @@ class Work:
     def _tell_result(self, runner: Any, loader: Any, metrics: Mapping[str, Any], **more: Any) -> None:
         self.latest.update(metrics)
         point = self._point(runner) if self._operation == "training" else self._loaded
-        names = class_names(getattr(loader, "dataset", None))
-        self.run.log_validation(metrics, task=task(runner), class_names=names, **point, **more)
+        if not self._judging:
+            self._judging = {"task": task(runner), "class_names": class_names(getattr(loader, "dataset", None))}
+        self.run.log_validation(metrics, **self._judging, **point, **more)
 
     def _point(self, runner: Any) -> dict[str, int]:
         """How many epochs or iterations are finished; the host counts up after its hooks, and before it validates."""
         running = not self._validating
         return {"iteration": runner.iter + running} if self._by_iteration else {"epoch": runner.epoch + running}
+
+    def _names(self, runner: Any, path: str) -> Iterator[str]:
+        """What it is stored as: "last"; "best" for the first metric, and "best_<metric>" where there are several."""
+        known = runner.message_hub.runtime_info
+        if known.get("last_ckpt") == path:
+            yield "last"
+        if known.get("best_ckpt") == path:
+            yield "best"
+        for place, key in enumerate(self._keys or _keys(runner)):
+            if known.get(f"best_ckpt_{key}") == path:
+                yield from ["best"] if place == 0 else []
+                yield f"best_{key.replace('/', '_')}"
 
     def _say_once(self, message: str) -> None:
         if message not in self._strange:
@@ -187,19 +203,6 @@ def _log_interval(runner: Any) -> int:
 
 
 def _keys(runner: Any) -> list[str]:
-    """The metrics that CheckpointHook keeps the best of, the one that counts first."""
+    """The metrics that CheckpointHook keeps the best of, the first of them counts; "auto" is one after a validation."""
     hook = _hook(runner, CheckpointHook)
     return list(getattr(hook, "key_indicators", ())) if getattr(hook, "save_best", None) else []
-
-
-def _names(runner: Any, path: str) -> Iterator[str]:
-    """What the file is stored as: "last"; "best" for the first metric, and "best_<metric>" where there are several."""
-    known = runner.message_hub.runtime_info
-    if known.get("last_ckpt") == path:
-        yield "last"
-    if known.get("best_ckpt") == path:
-        yield "best"
-    for place, key in enumerate(_keys(runner)):
-        if known.get(f"best_ckpt_{key}") == path:
-            yield from ["best"] if place == 0 else []
-            yield f"best_{key.replace('/', '_')}"
