@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tests.hosts import mmengine, scripts, ultralytics
+from tests.hosts import scripts
+from tests.hosts.every import HOSTS, HOSTS_IN_EACH_PHASE
 from tests.hosts.processes import is_running
 from tests.servers.platform import PlatformServer, Reply
 from tests.servers.s3 import BUCKET, moto_server
@@ -43,10 +44,7 @@ VALIDATION = f"/validation/jobs/{JOB}/results"
 pytestmark = [pytest.mark.framework, pytest.mark.timeout(300)]
 
 
-HOSTS = [ultralytics, mmengine]
-
-
-@pytest.fixture(params=HOSTS, ids=lambda host: host.name)
+@pytest.fixture(params=HOSTS)
 def host(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -191,7 +189,7 @@ def test_those_exit_statuses_are_the_hosts_own(host: Any, tmp_path: Path, what: 
     assert scripts.ended_by(host, tmp_path, what).returncode == EXIT_STATUS[what]
 
 
-@pytest.mark.parametrize(("host", "phase"), [(host, at) for host in HOSTS for at in host.PHASES], indirect=["host"])
+@pytest.mark.parametrize(("host", "phase"), HOSTS_IN_EACH_PHASE, indirect=["host"])
 def test_killed_in_any_phase_then_sync_nothing_is_lost_and_nothing_doubles(
     host: Any, tmp_path: Path, root: Path, phase: str
 ) -> None:

@@ -265,6 +265,11 @@ class TestAttaching:
         (run,) = list_runs(own_environment)
         assert read_history(run).latest.status == "completed"
 
+    def test_the_weights_are_the_same_with_the_hook_as_without(self, hooked: None, tmp_path: Path) -> None:
+        with_it = host.train(tmp_path / "with", hook=True).weights
+        assert with_it == host.train(tmp_path / "without").weights
+        assert len(histories(tmp_path)) == 1
+
     def test_silent_where_it_is_disabled(
         self, autolog: Autolog, hooked: None, tmp_path: Path, monkeypatch: Any
     ) -> None:

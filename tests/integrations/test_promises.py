@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import trainer_hooks
-from tests.hosts import mmengine, ultralytics
+from tests.hosts.every import HOSTS, HOSTS_IN_EACH_PHASE
 from tests.hosts.hosting import ENDS
 from tests.hosts.scripts import ROOT
 from tests.servers.platform import PlatformServer, Reply
@@ -24,11 +24,10 @@ from trainer_hooks.events import CheckpointSaved, EpochEnded, RunCompleted, RunF
 from trainer_hooks.history import list_runs, read_history
 from trainer_hooks.journal import read_records
 
-HOSTS = [ultralytics, mmengine]
 JOB = "7"
 
 
-@pytest.fixture(params=HOSTS, ids=lambda host: host.name)
+@pytest.fixture(params=HOSTS)
 def host(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -157,7 +156,7 @@ def test_an_error_in_any_function_of_ours_leaves_the_training_as_it_was(
 
 
 @pytest.mark.framework
-@pytest.mark.parametrize(("host", "at"), [(host, at) for host in HOSTS for at in host.PHASES], indirect=["host"])
+@pytest.mark.parametrize(("host", "at"), HOSTS_IN_EACH_PHASE, indirect=["host"])
 def test_the_users_exception_goes_on_as_the_same_object_and_is_told_once(
     host: Any, attached: Any, tmp_path: Path, at: str
 ) -> None:

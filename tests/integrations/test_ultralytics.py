@@ -6,7 +6,6 @@ import contextlib
 import copy
 import csv
 import io
-import logging
 import math
 import os
 import pickle
@@ -793,15 +792,3 @@ def test_with_callbacks_alone_a_failure_is_told_when_it_leaves_the_script(tmp_pa
     assert done.stderr.rstrip().endswith("ValueError: the user's own error")
     (failed,) = told(tmp_path, RunFailed)
     assert (failed.exception, failed.epoch) == ("ValueError", 1)
-
-
-# Versions
-
-
-@pytest.mark.parametrize(("version", "warns"), [("8.2.103", True), ("8.3.0", False), ("9.0.0", True)])
-def test_a_version_outside_the_tested_range_is_warned_of_and_used(
-    caplog: pytest.LogCaptureFixture, version: str, *, warns: bool
-) -> None:
-    with caplog.at_level(logging.WARNING, "trainer_hooks"):
-        integration._warn_if_untested(version)
-    assert [version in record.getMessage() for record in caplog.records] == ([True] if warns else [])

@@ -13,7 +13,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import logging
 import pkgutil
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +26,7 @@ from trainer_hooks.settings import Settings
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoints
 
+_log = logging.getLogger("trainer_hooks")
 _GROUP = "trainer_hooks.integrations"
 
 
@@ -52,6 +55,18 @@ class OwnOpener:
         return open_run(self.settings, resumed=resumed)
 
 
+def warn_if_untested(framework: str, version: str, oldest: str, newest: str) -> None:
+    """Say it where the framework is outside of the versions that were tried (docs/compatibility.md); it goes on."""
+    if not _numbers(oldest) <= _numbers(version) <= _numbers(newest):
+        _log.warning(
+            "%s %s is outside the tested range, %s to %s; it will probably work", framework, version, oldest, newest
+        )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
 def known_frameworks() -> list[str]:
     """The names of all integrations, ours and those of entry points."""
     return sorted(_ours() | {point.name for point in _of_others()})
@@ -62,7 +77,7 @@ def find_attach(framework: str) -> Callable[[Opener], Callable[[], None]]:
 
     Raises:
         UnknownFramework: if there is no integration of that name.
-        MissingPackage: if the framework isn't installed.
+        MissingPackage: if the framework isn't installed, or too old.
     """
     # Ours first: looking through all installed packages for entry points takes longer than the rest of `autolog`.
     if framework not in _ours() and framework not in known_frameworks():
@@ -72,8 +87,9 @@ def find_attach(framework: str) -> Callable[[Opener], Callable[[], None]]:
         raise UnknownFramework(message)
     try:
         return _load(framework)
-    except ModuleNotFoundError as error:
-        message = f"{framework!r} can't be imported: {error}; install it, or: pip install 'trainer-hooks[{framework}]'"
+    except ImportError as error:
+        mend = f"install it, or a newer one: pip install --upgrade 'trainer-hooks[{framework}]'"
+        message = f"{framework!r} can't be imported: {error}; {mend}"
         raise MissingPackage(message) from error
 
 

@@ -10,9 +10,7 @@ Facts of the host that the code relies on stand beside it; versions 8.3.0 to 8.4
 
 from __future__ import annotations
 
-import logging
 import platform
-import re
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -27,21 +25,18 @@ from ultralytics.utils import dist
 
 from trainer_hooks.attempts import find_run_by_output
 from trainer_hooks.files import write_whole
-from trainer_hooks.integrations import Opener, OwnOpener
+from trainer_hooks.integrations import Opener, OwnOpener, warn_if_untested
 from trainer_hooks.run import Run
 from trainer_hooks.settings import Settings
 from trainer_hooks.shield import Observer, Patch, attempt, followed, guard, observed
 
-_log = logging.getLogger("trainer_hooks")
-
-_TESTED = ((8, 3, 0), (8, 4, 190))
 _LOGGER = "ultralytics"
 _told: weakref.WeakKeyDictionary[Any, _Told] = weakref.WeakKeyDictionary()
 
 
 def attach(opener: Opener) -> Callable[[], None]:
     """Attach to every trainer of this process, also those of models that exist already."""
-    _warn_if_untested(ultralytics.__version__)
+    warn_if_untested("ultralytics", ultralytics.__version__, "8.3.0", "8.4.190")
     handlers = {event: _for_known(handler) for event, handler in _OF_EPOCHS.items()}
     patches = [
         Patch(BaseTrainer, "__init__", observed(_Construction(opener))),
@@ -334,15 +329,6 @@ _OF_EPOCHS: dict[str, Callable[[_Told, Any], None]] = {
     "on_train_end": _Told.training_ended,
 }
 _OF_ITERATIONS: dict[str, Callable[[_Told, Any], None]] = {"on_train_batch_end": _Told.batch_ended}
-
-
-def _warn_if_untested(version: str) -> None:
-    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
-    if not _TESTED[0] <= numbers <= _TESTED[1]:
-        oldest, newest = (".".join(map(str, bound)) for bound in _TESTED)
-        _log.warning(
-            "ultralytics %s is outside the tested range, %s to %s; it will probably work", version, oldest, newest
-        )
 
 
 def _epoch(trainer: Any) -> int:

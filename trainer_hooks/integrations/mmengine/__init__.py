@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import mmengine
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import FlexibleRunner, Runner
@@ -24,7 +25,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from trainer_hooks.attempts import find_run_by_output
 from trainer_hooks.errors import InvalidSetting
 from trainer_hooks.events import Operation
-from trainer_hooks.integrations import Opener, OwnOpener
+from trainer_hooks.integrations import Opener, OwnOpener, warn_if_untested
 from trainer_hooks.integrations.mmengine.description import describe, resumed_from
 from trainer_hooks.integrations.mmengine.work import STAGES, Work
 from trainer_hooks.settings import is_secret
@@ -36,6 +37,7 @@ _works: weakref.WeakKeyDictionary[Any, Work] = weakref.WeakKeyDictionary()
 
 def attach(opener: Opener) -> Callable[[], None]:
     """Attach to every runner of this process, also to those that exist already."""
+    warn_if_untested("mmengine", mmengine.__version__, "0.8.5", "0.10.12")
     _wrapping.opener = opener
     _wrapping.wrap()
     return _wrapping.detach
