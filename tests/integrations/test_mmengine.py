@@ -451,6 +451,12 @@ class TestIterations:
         train(tmp_path, **iterating())
         assert [event.iteration for event in told(tmp_path, MetricsLogged)] == [4, 8, 10]
 
+    def test_a_checkpoint_by_epoch_is_of_the_last_iteration(self, autolog: Autolog, tmp_path: Path) -> None:
+        autolog()
+        hooks = {"checkpoint": {"type": "CheckpointHook", "by_epoch": True, "interval": 1}}
+        train(tmp_path, **iterating(default_hooks=hooks))
+        assert [event.iteration for event in told(tmp_path, CheckpointSaved)] == [10]
+
     def test_a_failure_tells_the_iteration(self, autolog: Autolog, tmp_path: Path) -> None:
         autolog()
         runner = built(tmp_path, **iterating())
@@ -596,6 +602,8 @@ class TestOtherWorks:
         assert (training.run, test.run) == ("7", "7-2")
         assert (training.latest.state.started.operation, test.latest.state.started.operation) == ("training", "test")
         assert [history.latest.status for history in (training, test)] == ["completed", "completed"]
+        (event,) = [r.event for r in read_records(test.directory) if isinstance(r.event, Validated)]
+        assert event.epoch == 1
 
     def test_a_test_within_the_training_belongs_to_it(self, autolog: Autolog, tmp_path: Path) -> None:
         autolog()

@@ -117,7 +117,8 @@ class _Construction(Observer):
         if opener is not None:
             # Which of its works was wanted is not known yet; what can train was most likely to.
             can_train = options.get("train_cfg") is not None
-            _begin(runner, "training" if can_train else "test", opener).run.end_with(error)
+            _begin(runner, "training" if can_train else "test", opener)
+            _works.pop(runner).run.end_with(error)
 
 
 class _Working(Observer):
@@ -131,7 +132,7 @@ class _Working(Observer):
         if work is not None and work.depth:  # a test within a training, say: it belongs to that
             work.depth += 1
         elif opener is not None:
-            _begin(runner, self._operation, opener).depth = 1
+            _begin(runner, self._operation, opener)
 
     def returned(self, _: Any, runner: Any, *__: Any, **___: Any) -> None:
         work = _left(runner)
@@ -162,17 +163,17 @@ def _left(runner: Any) -> Work | None:
     return None if work.depth else work
 
 
-def _begin(runner: Any, operation: Operation, opener: Opener) -> Work:
+def _begin(runner: Any, operation: Operation, opener: Opener) -> None:
     """Open the runner's run and tell that its work starts."""
-    checkpoint = resumed_from(runner) if operation == "training" else None
+    checkpoint = attempt("reading what to resume", resumed_from, runner) if operation == "training" else None
     resumed = attempt("looking for the resumed run", _find_resumed, opener, runner, checkpoint) if checkpoint else None
     run = opener(resumed=resumed)
-    work = _works[runner] = Work(run, operation, _wrapping.hear_iterations)
+    _works[runner] = Work(run, operation, _wrapping.hear_iterations)
     if run.is_heard:
         if hasattr(runner, "logger"):
             run.forward_logs(runner.logger)  # not one of Python's own tree of loggers
-        run.started(operation=operation, resumed_from=checkpoint, **describe(runner, operation))
-    return work
+        described = attempt("describing the runner", describe, runner, operation) or {}
+        run.started(operation=operation, resumed_from=checkpoint, **described)
 
 
 def _find_resumed(opener: Opener, runner: Any, checkpoint: str) -> str | None:

@@ -58,6 +58,14 @@ def class_names(dataset: Any) -> list[str]:
     return _classes(getattr(dataset, "metainfo", None))
 
 
+def trained(runner: Any) -> dict[str, int | None]:
+    """How far the runner's own training has come, if it had one: what a validation or test of its own is of."""
+    loop: Any = getattr(runner, "_train_loop", None)
+    if not getattr(loop, "iter", 0):  # not the runner's own properties, which would build the loop
+        return {}
+    return {"iteration": loop.iter} if isinstance(loop, IterBasedTrainLoop) else {"epoch": loop.epoch}
+
+
 def resumed_from(runner: Any) -> str | None:
     """The checkpoint that the training is to go on from; None for a new one, and where there is none to be found."""
     resume, load_from = getattr(runner, "_resume", False), getattr(runner, "_load_from", None)

@@ -13,9 +13,10 @@ from mmengine.hooks import CheckpointHook, LoggerHook
 from mmengine.runner import IterBasedTrainLoop
 
 from trainer_hooks.events import Operation
-from trainer_hooks.integrations.mmengine.description import class_names, task
+from trainer_hooks.integrations.mmengine.description import class_names, task, trained
 from trainer_hooks.integrations.mmengine.scalars import TRAIN, Window, newest_validation
 from trainer_hooks.run import Run
+from trainer_hooks.shield import attempt
 
 _log = logging.getLogger("trainer_hooks")
 _LOG_INTERVAL = 10  # the host's default
@@ -27,7 +28,7 @@ class Work:
     def __init__(self, run: Run, operation: Operation, hear_iterations: Callable[[], None]) -> None:
         """`hear_iterations` has `iteration_ended` called from then on."""
         self.run = run
-        self.depth = 0
+        self.depth = 1
         """How many of the runner's calls are inside each other; 0 when it is over."""
         self.latest: dict[str, Any] = {}
         """The newest value of each metric: an epoch's and its validation's are told apart."""
@@ -82,8 +83,8 @@ class Work:
         self.latest.update(metrics)
         self.run.log_metrics(
             metrics,
-            epoch=runner.epoch + 1,  # the host counts up a moment later
-            total_epochs=runner.max_epochs,
+            **self._point(runner),
+            total_epochs=getattr(runner, "max_epochs", None),
             duration=time.monotonic() - self._began,
         )
 
@@ -93,7 +94,7 @@ class Work:
             self._tell_iterations(runner, self._iterations, runner.iter)
 
     def validation_started(self, _: Any) -> None:
-        """From here on the host has counted the epoch, or the iteration, that is validated."""
+        """A best checkpoint that is written from here on is of this validation."""
         self._validating, self._is_best = True, False
 
     def validation_ended(self, _: Any) -> None:
@@ -104,11 +105,11 @@ class Work:
         """A validation's result; the best checkpoint, if this is the best, has been written already."""
         self._keys = self._keys or _keys(runner)
         primary = next(iter(self._keys), None)
-        self._tell_result(runner, runner.val_dataloader, metrics or {}, is_best=self._is_best, primary=primary)
+        self._tell_result(runner, "val_dataloader", metrics or {}, is_best=self._is_best, primary=primary)
 
     def tested(self, runner: Any, metrics: Mapping[str, Any] | None = None) -> None:
         """A test's result."""
-        self._tell_result(runner, runner.test_dataloader, metrics or {})
+        self._tell_result(runner, "test_dataloader", metrics or {})
 
     def checkpoint_loaded(self, _: Any, checkpoint: Mapping[str, Any]) -> None:
         """Where the model that is validated or tested comes from."""
@@ -143,17 +144,22 @@ class Work:
         self.run.log_metrics(metrics, iteration=done)
         self._iterations = Window(runner, done)
 
-    def _tell_result(self, runner: Any, loader: Any, metrics: Mapping[str, Any], **more: Any) -> None:
+    def _tell_result(self, runner: Any, loader: str, metrics: Mapping[str, Any], **more: Any) -> None:
         self.latest.update(metrics)
-        point = self._point(runner) if self._operation == "training" else self._loaded
+        point = self._point(runner) if self._operation == "training" else self._loaded or trained(runner)
         if not self._judging:
-            self._judging = {"task": task(runner), "class_names": class_names(getattr(loader, "dataset", None))}
+            names = attempt("reading the class names", lambda: class_names(getattr(runner, loader).dataset))
+            self._judging = {"task": task(runner), "class_names": names}
         self.run.log_validation(metrics, **self._judging, **point, **more)
 
     def _point(self, runner: Any) -> dict[str, int]:
-        """How many epochs or iterations are finished; the host counts up after its hooks, and before it validates."""
-        running = not self._validating
-        return {"iteration": runner.iter + running} if self._by_iteration else {"epoch": runner.epoch + running}
+        """How many epochs or iterations are finished.
+
+        The runner counts up between its hooks; RuntimeInfoHook has noted the number of the one that runs, or ran last.
+        """
+        what, unit = ("iter", "iteration") if self._by_iteration else ("epoch", "epoch")
+        running = runner.message_hub.runtime_info.get(what)
+        return {unit: getattr(runner, what) if running is None else running + 1}
 
     def _names(self, runner: Any, path: str) -> Iterator[str]:
         """What it is stored as: "last"; "best" for the first metric, and "best_<metric>" where there are several."""
