@@ -411,6 +411,14 @@ class TestWhatIsTold:
         assert logs.count(("WARNING", "a word of the user's", "mmengine")) == 1
         assert any(message.startswith("Epoch(train) [1][2/4]") for _, message, _ in logs)
 
+    def test_without_the_hosts_own_notes_epochs_are_right_and_there_are_no_losses(
+        self, autolog: Autolog, tmp_path: Path
+    ) -> None:
+        autolog()
+        train(tmp_path, default_hooks=dict.fromkeys(("runtime_info", "logger", "timer")))
+        assert [(event.epoch, event.metrics) for event in told(tmp_path, EpochEnded)] == [(1, {}), (2, {})]
+        assert [event.epoch for event in told(tmp_path, Validated)] == [1, 2]
+
     def test_an_early_stop_is_a_completion_after_fewer_epochs(self, autolog: Autolog, tmp_path: Path) -> None:
         autolog()
         stop = {"type": "EarlyStoppingHook", "monitor": "accuracy/top1", "min_delta": 2.0, "patience": 1}

@@ -159,7 +159,7 @@ class Work:
         """
         what, unit = ("iter", "iteration") if self._by_iteration else ("epoch", "epoch")
         running = runner.message_hub.runtime_info.get(what)
-        return {unit: getattr(runner, what) if running is None else running + 1}
+        return {unit: getattr(runner, what) + (not self._validating) if running is None else running + 1}
 
     def _names(self, runner: Any, path: str) -> Iterator[str]:
         """What it is stored as: "last"; "best" for the first metric, and "best_<metric>" where there are several."""
