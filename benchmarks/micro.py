@@ -74,6 +74,9 @@ class Ultralytics(Micro):
         os.environ["YOLO_CONFIG_DIR"] = str(folder)
         self._data = make_dataset(folder / "data")
         import ultralytics  # after the variables that it reads when it is imported
+
+        # Of these settings, in this folder: where clearml is installed, its callback would be measured with the host.
+        ultralytics.settings.update(clearml=False)
         from ultralytics.engine.trainer import BaseTrainer
 
         from trainer_hooks.reporter import Reporter

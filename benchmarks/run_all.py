@@ -34,6 +34,7 @@ BENCHMARKS = (
     "staging",
     "memory",
     "courier_rate",
+    "clearml_mirror",
     "exit_time",
     "storage",
 )

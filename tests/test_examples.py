@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.clearml import ClearMLServer
 from tools import settings_page
 from tools.synthetic import make_dataset
 from trainer_hooks.history import list_runs, read_history
@@ -29,6 +30,20 @@ def test_a_loop_of_ones_own(tmp_path: Path, own_environment: Path) -> None:
     assert (latest.status, latest.state.epoch, latest.state.started.model) == ("completed", 5, "line")
     assert "epochs       5 of 5" in done.stderr
     assert "best         epoch 5, loss" in done.stderr
+
+
+def test_a_mirror_in_clearml(tmp_path: Path, own_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINER_HOOKS_FLUSH_TIMEOUT", "30")
+    monkeypatch.setenv("CLEARML_CONFIG_FILE", str(tmp_path / "none.conf"))
+    with ClearMLServer().serving() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        done = run_example("clearml_mirror.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [scalar[:3] for scalar in server.scalars()[-2:]] == [("loss", "train", 5), ("loss", "val", 5)]
+    assert server.task["status"] == "completed"
+    (run,) = list_runs(own_environment)
+    assert read_history(run).linked["clearml"].id == server.task["id"]
 
 
 @pytest.mark.framework

@@ -27,6 +27,9 @@ EVERY = {
     "storage_access_key": ("INTERNAL_STORAGE_ACCESS_KEY", "hunter2", "hunter2", "other"),
     "storage_secret_key": ("INTERNAL_STORAGE_SECRET_KEY", "hunter2", "hunter2", "other"),
     "storage_bucket": ("INTERNAL_BUCKET_CHECKPOINTS", "checkpoints", "checkpoints", "other"),
+    "clearml": ("TRAINER_HOOKS_CLEARML", "1", True, False),
+    "clearml_project": ("TRAINER_HOOKS_CLEARML_PROJECT", "Project 12", "Project 12", "other"),
+    "clearml_task": ("TRAINER_HOOKS_CLEARML_TASK", "Training Job 7", "Training Job 7", "other"),
     "delivery": ("TRAINER_HOOKS_DELIVERY", "thread", "thread", "none"),
     "flush_timeout": ("TRAINER_HOOKS_FLUSH_TIMEOUT", "2.5", 2.5, 7),
     "linger": ("TRAINER_HOOKS_LINGER", "60", 60.0, 7),
@@ -147,6 +150,8 @@ def test_a_value_that_can_not_be_used_is_refused_with_its_place_and_the_mend(var
 
 
 def test_a_bad_argument_is_refused_with_the_mend():
+    with pytest.raises(InvalidSetting, match=r"'clearml' from argument can't be 'maybe': 1, true, 0 or false"):
+        load(clearml="maybe")
     with pytest.raises(InvalidSetting, match=r"'mode' from argument can't be 'on': one of online, offline, disabled"):
         load(mode="on")
     with pytest.raises(InvalidSetting, match=r"'runid' is not a setting .known: mode, directory, run_id"):
@@ -280,6 +285,9 @@ def test_what_is_kept_for_a_later_sync_holds_no_credential(monkeypatch, tmp_path
         "storage_endpoint": "http://minio:9000",
         "storage_bucket": "checkpoints",
         "retry_delay": 0.5,
+        "clearml": True,
+        "clearml_project": "Project 12",
+        "clearml_task": "Training Job 7",
     }
     assert load(**addresses).addresses() == addresses
     assert load().addresses() == {"retry_delay": 2.0}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from trainer_hooks.attempts import load_addresses
 from trainer_hooks.errors import UnknownFramework
 from trainer_hooks.integrations import find_attach, known_frameworks
 from trainer_hooks.run import Run, current_run, join_run, load_settings, open_run
@@ -67,15 +69,17 @@ class _Opener:
 
 
 _autolog = Autolog()
+_CLEARML = "clearml"
 
 
 def join(framework: str, directory: str, attempt: int) -> None:
     """For a process that a framework has launched for one of its trainings: tell in that training's run."""
-    _autolog.attach(framework, Settings.load()).place = (directory, attempt)
+    recorded: dict[str, Any] = {"clearml": load_addresses(Path(directory)).get("clearml")}
+    _autolog.attach(framework, Settings.load(**recorded)).place = (directory, attempt)
 
 
 def autolog(*frameworks: str, **settings: Any) -> Autolog:
-    """From now on, tell what these frameworks' trainings do.
+    """From now on, tell what these frameworks' trainings do; with "clearml" among them, to ClearML, too.
 
     Call it before or after the model is created, any number of times. `settings` are options by their names in
     `trainer_hooks.settings.Settings` (`run_id`, `job_id`, `callback_url`, `storage`, …); they go before the
@@ -84,6 +88,9 @@ def autolog(*frameworks: str, **settings: Any) -> Autolog:
     Raises:
         UnknownFramework, MissingPackage, InvalidSetting: at once, with the mend in the message.
     """
+    if _CLEARML in frameworks:
+        frameworks = tuple(name for name in frameworks if name != _CLEARML)
+        settings = {**settings, "clearml": True}
     if not frameworks:
         message = f"name what to attach to: {', '.join(known_frameworks())}"
         raise UnknownFramework(message)

@@ -166,6 +166,35 @@ class CheckpointStored(Event, frozen=True):
     final: bool = False
 
 
+class ImageSaved(Event, frozen=True):
+    """The host drew something: a plot, or predictions on a batch. `title` says what.
+
+    `path` is the host's file; `staged` our own private copy, relative to the run directory, or None where nothing that
+    shows images is configured.
+    """
+
+    title: str
+    path: str
+    epoch: int | None = None
+    iteration: int | None = None
+    staged: str | None = None
+
+
+class TrackerLinked(Event, frozen=True):
+    """The run is shown in another tracker, too: as its task `id`, named `name`, to be seen at `url`.
+
+    `joined`: the task is the training's own, which its script has made; else it was made for the run.
+    `captures_console`: the tracker's own package in the training already sends what that prints.
+    """
+
+    tracker: str
+    id: str
+    name: str = ""
+    url: str = ""
+    joined: bool = False
+    captures_console: bool = False
+
+
 class Logged(Event, frozen=True):
     """A log record. `source` is the logger's name, or what the caller says."""
 
@@ -270,6 +299,8 @@ AnyEvent: TypeAlias = (
     | Validated
     | CheckpointSaved
     | CheckpointStored
+    | ImageSaved
+    | TrackerLinked
     | Logged
     | SignalReceived
     | RankFailed
@@ -283,7 +314,16 @@ AnyEvent: TypeAlias = (
 )
 
 TERMINAL = (RunCompleted, RunFailed, RunInterrupted, RunLost)
-LIFECYCLE = (RunStarted, CheckpointStored, InferenceCompleted, ExportCompleted, SignalReceived, RankFailed, *TERMINAL)
+LIFECYCLE = (
+    RunStarted,
+    CheckpointStored,
+    TrackerLinked,
+    InferenceCompleted,
+    ExportCompleted,
+    SignalReceived,
+    RankFailed,
+    *TERMINAL,
+)
 
 
 class Record(msgspec.Struct, frozen=True):

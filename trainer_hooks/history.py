@@ -27,6 +27,7 @@ from trainer_hooks.events import (
     RunLost,
     RunStarted,
     SegmentOpened,
+    TrackerLinked,
     Validated,
 )
 from trainer_hooks.journal import owner, read_headers, read_records, sizes
@@ -53,6 +54,7 @@ class RunState:
     primary: str | None = None
     saved: dict[str, CheckpointSaved] = field(default_factory=dict)
     stored: dict[str, CheckpointStored] = field(default_factory=dict)
+    linked: dict[str, TrackerLinked] = field(default_factory=dict)
     rank_failed: RankFailed | None = None
     ended: AnyEvent | None = None
 
@@ -136,6 +138,10 @@ def _checkpoint_stored(state: RunState, event: CheckpointStored) -> None:
     state.stored[event.name] = event
 
 
+def _tracker_linked(state: RunState, event: TrackerLinked) -> None:
+    state.linked[event.tracker] = event
+
+
 def _rank_failed(state: RunState, event: RankFailed) -> None:
     state.rank_failed = state.rank_failed or event
 
@@ -161,6 +167,7 @@ _HANDLERS: dict[type, Callable[[RunState, Any], None]] = {
     Validated: _validated,
     CheckpointSaved: _checkpoint_saved,
     CheckpointStored: _checkpoint_stored,
+    TrackerLinked: _tracker_linked,
     RankFailed: _rank_failed,
     **dict.fromkeys(_ENDINGS, _run_ended),
 }
@@ -203,6 +210,11 @@ class RunHistory:
     def latest(self) -> Attempt:
         """The newest attempt."""
         return self.attempts[-1]
+
+    @property
+    def linked(self) -> dict[str, TrackerLinked]:
+        """Where else the run is shown, by tracker: an attempt goes on in the task of the one before."""
+        return {tracker: link for attempt in self.attempts for tracker, link in attempt.state.linked.items()}
 
 
 def read_history(run_directory: Path) -> RunHistory:

@@ -10,14 +10,14 @@ given up for newer ones. For each destination, nothing may be missing:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from trainer_hooks.delivery import DeliveryState, load_courier, load_state, load_states
 from trainer_hooks.destinations import Context, known_destinations
 from trainer_hooks.errors import SetupError
-from trainer_hooks.events import Event, Record, RecordsDropped
+from trainer_hooks.events import Event, Record, RecordsDropped, TrackerLinked
 from trainer_hooks.journal import Reader, read_headers, sizes
 from trainer_hooks.process import is_alive
 from trainer_hooks.settings import Settings
@@ -140,8 +140,13 @@ def read_pending(run_directory: Path) -> dict[str, tuple[int, str | None]]:
     return pending
 
 
-def configured_destinations(run_directory: Path, run: str, settings: Settings) -> list[str]:
-    """The destinations that the settings name; also those that can't be opened here, which have to be mended first."""
+def configured_destinations(
+    run_directory: Path, run: str, settings: Settings, linked: Mapping[str, TrackerLinked] | None = None
+) -> list[str]:
+    """The destinations that the settings name; also those that can't be opened here, which have to be mended first.
+
+    `linked` are the trackers that the run is shown in, too.
+    """
     context = Context(
         run_directory=run_directory,
         run=run,
@@ -150,6 +155,7 @@ def configured_destinations(run_directory: Path, run: str, settings: Settings) -
         emit=lambda _: None,
         stored=dict,
         stopping=lambda: False,
+        linked=lambda: linked or {},
     )
     names = []
     for name, module in known_destinations().items():

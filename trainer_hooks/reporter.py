@@ -20,6 +20,7 @@ from trainer_hooks.events import (
     EpochEnded,
     Event,
     ExportCompleted,
+    ImageSaved,
     InferenceCompleted,
     Level,
     Logged,
@@ -49,6 +50,7 @@ class Reporter(abc.ABC):
         self.state = RunState()
         self._redactor = redactor
         self._stager = stager
+        self._image_stager: Stager | None = None
         self._skipped: set[str] = set()
         self._epoch_began = time.monotonic()
 
@@ -161,6 +163,33 @@ class Reporter(abc.ABC):
                 staged=staged,
             )
         )
+
+    @harmless
+    def log_image(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        epoch: int | None = None,
+        iteration: int | None = None,
+    ) -> None:
+        """Tell that an image has been written, after so many epochs or iterations, or else at the run's present epoch.
+
+        `title` is by default the file's name without its ending. Where the run is mirrored to ClearML the file is
+        copied before this returns.
+        """
+        if not self.is_heard:
+            return
+        source = Path(os.path.abspath(path))  # noqa: PTH100 - does not ask the file system
+        name = self._redactor.word(title) or source.stem
+        staged = None
+        if self._image_stager:
+            with guard("copying an image"):
+                staged, _ = self._image_stager.stage(source, [name])
+        done = read_count(iteration)
+        at = self._epoch(epoch) if done is None else read_count(epoch)
+        shown = self._redactor.text(str(source))
+        self.emit(ImageSaved(title=name, path=shown, epoch=at, iteration=done, staged=staged))
 
     @harmless
     def log(self, message: str, level: str = "INFO", *, source: str = "trainer", **data: Any) -> None:

@@ -21,6 +21,7 @@ from typing import Any, get_args
 import msgspec
 
 from trainer_hooks.attempts import Claim, claim_somewhere, find_launched, join, load_addresses
+from trainer_hooks.clearml_task import check_installed, find_task, hold_back_copies
 from trainer_hooks.courier.start import Delivery, start_delivery
 from trainer_hooks.endings import endings
 from trainer_hooks.errors import ErrorType, InvalidSetting
@@ -46,7 +47,7 @@ from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.reporter import Reporter
 from trainer_hooks.settings import Settings, environment, main_process_rank
 from trainer_hooks.shield import attempt, guard
-from trainer_hooks.staging import Stager
+from trainer_hooks.staging import IMAGES, Stager
 from trainer_hooks.storage import check_storage
 from trainer_hooks.summary import print_delivery, print_summary
 
@@ -82,14 +83,25 @@ class Run(Reporter):
         self._logs = LogForwarder(self.log, settings.log_level) if claimed and settings.log_level != "OFF" else None
         self._looked = -math.inf
         self._delivery: Delivery | None = None
+        self._let_clearml_go: Callable[[], None] | None = None
         if claimed:
             self._delivery = self._begin(claimed)
 
     def _begin(self, claimed: Claim) -> Delivery | None:
+        attempt("looking for a ClearML task", self._join_clearml)  # before the courier would make one
+        if self.is_mirrored:
+            self._image_stager = Stager(claimed.directory, keep_all=True, folder=IMAGES)
         delivery = self._start_delivery(claimed)
         attempt("watching how the process ends", endings.watch, self)
         attempt("forwarding logs", self.forward_logs, "")
         return delivery
+
+    def _join_clearml(self) -> None:
+        task = find_task() if self.settings.clearml is not False else None
+        if task is not None:
+            self.emit(task)
+            self._let_clearml_go = hold_back_copies(checkpoints=self.settings.storage_uri is not None)
+            _log.info("mirrored to the script's ClearML task %s, and TensorBoard and matplotlib not as well", task.id)
 
     def _start_delivery(self, claimed: Claim) -> Delivery | None:
         delivery, self.settings = start_delivery(claimed.directory, claimed.attempt, claimed.settings)
@@ -115,6 +127,11 @@ class Run(Reporter):
     def is_over(self) -> bool:
         """Whether the run has ended."""
         return self._ended
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether ClearML is to show the run, too."""
+        return bool(self.settings.clearml) or "clearml" in self.state.linked
 
     @property
     def is_heard(self) -> bool:
@@ -293,6 +310,8 @@ class Run(Reporter):
                 self._let_go(self._claim)
 
     def _let_go(self, claimed: Claim) -> None:
+        if self._let_clearml_go:
+            self._let_clearml_go()
         if self._logs:
             self._logs.stop()
         endings.forget(self)
@@ -352,7 +371,9 @@ class JoinedRun(Run):
         """The launching process will tell it."""
         self._close()
 
-    def _begin(self, claimed: Claim) -> Delivery | None:  # noqa: ARG002 - as `Run`'s
+    def _begin(self, claimed: Claim) -> Delivery | None:
+        if self.is_mirrored or read_history(claimed.directory).linked:
+            self._image_stager = Stager(claimed.directory, keep_all=True, folder=IMAGES)
         self.forward_logs("")
         return None
 
@@ -424,6 +445,8 @@ def load_settings(**arguments: Any) -> Settings:
     settings = Settings.load(**arguments)
     if settings.storage_uri is not None and settings.mode != "disabled":
         check_storage(settings.storage_uri)
+    if settings.clearml and settings.mode != "disabled":
+        check_installed()
     return settings
 
 
@@ -451,7 +474,8 @@ def join_run(directory: str, attempt: int) -> Run:
     Where checkpoints go is known from the run's own record; credentials are the courier's business, not this process's.
     """
     place = Path(directory)
-    addresses: dict[str, Any] = {k: v for k, v in load_addresses(place).items() if k.startswith("storage")}
+    recorded = load_addresses(place).items()
+    addresses: dict[str, Any] = {name: value for name, value in recorded if name.startswith(("storage", "clearml"))}
     run = JoinedRun(lambda: (place, attempt), main_process_rank(), Settings.load(**addresses))
     _open_runs.append(run)
     return run

@@ -93,6 +93,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _Env("INTERNAL_BUCKET_CHECKPOINTS"),
         "bucket for checkpoints where TRAINER_HOOKS_STORAGE is not set",
     ] = None
+    clearml: Annotated[
+        bool | None,
+        _Env("TRAINER_HOOKS_CLEARML"),
+        "mirror the run to ClearML: 1 always, 0 never; by default where the training's process has a ClearML task",
+    ] = None
+    clearml_project: Annotated[
+        str | None,
+        _Env("TRAINER_HOOKS_CLEARML_PROJECT"),
+        "the ClearML project of tasks that are made for runs; by default trainer_hooks",
+    ] = None
+    clearml_task: Annotated[
+        str | None,
+        _Env("TRAINER_HOOKS_CLEARML_TASK"),
+        "the name of such a task; by default 'Training Job <job id>', or the run's id where there is no job",
+    ] = None
     delivery: Annotated[
         Literal["process", "thread", "none"],
         _Env("TRAINER_HOOKS_DELIVERY"),
@@ -223,7 +238,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return {name: without_userinfo(value) for name, value in kept.items() if value is not None}
 
 
-_ADDRESSES = ("job_id", "callback_url", "token_file", "storage", "storage_endpoint", "storage_bucket", "retry_delay")
+_ADDRESSES = (
+    "job_id",
+    "callback_url",
+    "token_file",
+    "storage",
+    "storage_endpoint",
+    "storage_bucket",
+    "retry_delay",
+    "clearml",
+    "clearml_project",
+    "clearml_task",
+)
 
 
 _TYPES: Mapping[str, Any] = {
@@ -254,6 +280,12 @@ def main_process_rank(environ: Mapping[str, str] | None = None) -> int:
         if value.isdecimal():
             return int(value)
     return 0
+
+
+def has_clearml_parent(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a process that this one descends from has a ClearML task, as clearml tells its children."""
+    environ = os.environ if environ is None else environ
+    return any(environ.get(name) for name in ("CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID"))
 
 
 def launch_id(environ: Mapping[str, str] | None = None) -> str | None:
@@ -348,7 +380,9 @@ def _convert(name: str, value: Any, source: str) -> Any:
 
 def _allowed(name: str, error: msgspec.ValidationError) -> str:
     kind = _TYPES[name].__origin__
-    return f"one of {', '.join(get_args(kind))}" if get_origin(kind) is Literal else str(error)
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(get_args(kind))}"
+    return "1, true, 0 or false" if bool in get_args(kind) else str(error)
 
 
 def _masked(name: str, value: Any) -> str:

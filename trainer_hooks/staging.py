@@ -1,4 +1,4 @@
-"""Private copies of checkpoints: hosts rewrite their files in place, so that an upload by path would be torn."""
+"""Private copies of checkpoints and images: hosts rewrite their files in place, so that an upload would be torn."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from urllib.parse import quote
 
 from trainer_hooks.files import copy_file
 
-_SUBDIRECTORY = "staged"
+_CHECKPOINTS = "staged"
+IMAGES = "images"
 _LONGEST_NAME = 100
 
 
 class Stager:
-    """Makes the private copies of one process's checkpoints, in the run directory."""
+    """Makes the private copies of one process's checkpoints, in a folder of the run directory."""
 
-    def __init__(self, run_directory: Path, *, keep_all: bool) -> None:
+    def __init__(self, run_directory: Path, *, keep_all: bool, folder: str = _CHECKPOINTS) -> None:
         """`keep_all`: a courier removes what is no longer wanted; without one, only the newest `last` is kept."""
         self._directory = run_directory
+        self._folder = folder
         self._keep_all = keep_all
         # Not the pid: in a container each attempt has the same, and the earlier one's copies may yet be undelivered.
         self._prefix = secrets.token_hex(4)
@@ -32,7 +34,7 @@ class Stager:
         Raises:
             OSError: if the file is gone, was rewritten meanwhile, or the disk is full; no partial copy is left.
         """
-        folder = self._directory / _SUBDIRECTORY
+        folder = self._directory / self._folder
         folder.mkdir(exist_ok=True)
         name = quote("+".join(names), safe="+", errors="backslashreplace")[:_LONGEST_NAME]
         copy = folder / f"{self._prefix}-{next(self._numbers):06d}-{name}{source.suffix}"

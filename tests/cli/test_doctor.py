@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.parts import COMMAND, invoke
+from tests.servers.clearml import ClearMLServer
 from tests.servers.platform import PlatformServer, Reply
 from tests.servers.s3 import BUCKET, rclone_server
-from trainer_hooks.cli.checks import check_directory, check_platform, check_storage
+from trainer_hooks.cli.checks import check_clearml, check_directory, check_platform, check_storage
 from trainer_hooks.settings import Settings
 
 TOKEN = "sesame-open-7351"
@@ -125,3 +126,19 @@ def test_a_directory_is_really_written_to_and_not_left_behind(tmp_path: Path) ->
 
 def test_nothing_configured_is_no_failure() -> None:
     assert check_platform(settings()).status == check_storage(settings()).status == "not configured"
+    assert check_clearml(settings()).status == "not configured"
+
+
+def test_clearml_is_logged_in_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CLEARML_CONFIG_FILE", str(tmp_path / "none.conf"))
+    with ClearMLServer().serving() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        check = check_clearml(settings(clearml=True))
+        assert (check.status, check.found) == ("ok", f"logged in; its pages are at {server.url}")
+        server.status = 401
+        refused = check_clearml(settings(clearml=True))
+    assert refused.status == "failed"
+    assert "takes no login" in refused.found
+    assert "clearml-init" in refused.mend
+    assert not server.projects

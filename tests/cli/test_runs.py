@@ -24,6 +24,7 @@ from trainer_hooks.events import (
     RunCompleted,
     RunFailed,
     RunStarted,
+    TrackerLinked,
     Validated,
 )
 from trainer_hooks.journal import sizes
@@ -97,6 +98,14 @@ def test_a_training_counted_in_iterations_is_shown_and_exported_so(own_environme
     assert ["20", "2", "0.5"] in rows
     exported = list(csv.DictReader(io.StringIO(invoke("runs", "export", "a", "--format", "csv").stdout)))
     assert [(row["epoch"], row["iteration"], row["mIoU"]) for row in exported] == [("", "10", ""), ("", "20", "0.5")]
+
+
+def test_show_tells_where_else_the_run_is_shown(own_environment: Path) -> None:
+    link = TrackerLinked(tracker="clearml", id="f00d", url="http://clearml/f00d")
+    write_run(own_environment, "run", [link, *COMPLETED])
+
+    assert "clearml    task f00d, http://clearml/f00d" in invoke("runs", "show", "run").stdout
+    assert shown("show", "run")["linked"]["clearml"]["id"] == "f00d"
 
 
 def test_show_without_a_name_shows_the_newest_and_a_directory_may_be_named(own_environment: Path) -> None:

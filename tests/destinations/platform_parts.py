@@ -12,6 +12,7 @@ from trainer_hooks.destinations.platform import HANDLES, PlatformDestination
 from trainer_hooks.destinations.platform.client import Client
 from trainer_hooks.errors import RetryLater
 from trainer_hooks.events import AnyEvent, CheckpointStored, Record
+from trainer_hooks.history import read_history
 from trainer_hooks.journal import Journal, read_records
 from trainer_hooks.settings import Settings
 
@@ -39,20 +40,26 @@ class Run:
     def close(self) -> None:
         self._journal.close()
 
+    def context(self, settings: Settings) -> Context:
+        """What a destination is given."""
+        return Context(
+            run_directory=self.directory,
+            run=self.run,
+            job=self.job,
+            settings=settings,
+            emit=self.add,
+            stored=lambda: dict(self.stored),
+            stopping=lambda: self.stopping,
+            linked=lambda: read_history(self.directory).linked,
+        )
+
     @contextlib.contextmanager
     def destination(self, url: str, *, total: float = WITHIN, **settings: Any) -> Iterator[PlatformDestination]:
         """A destination for this run, `total` seconds per request."""
         loaded = Settings.load(environ={}, callback_url=url, **settings)
-        context = Context(
-            run_directory=self.directory,
-            run=self.run,
-            job=self.job,
-            settings=loaded,
-            emit=self.add,
-            stored=lambda: dict(self.stored),
-            stopping=lambda: self.stopping,
+        destination = PlatformDestination(
+            self.context(loaded), Client(url, loaded.bearer_token, connect=total, total=total)
         )
-        destination = PlatformDestination(context, Client(url, loaded.bearer_token, connect=total, total=total))
         try:
             yield destination
         finally:

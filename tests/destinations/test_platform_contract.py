@@ -19,6 +19,7 @@ from trainer_hooks.events import (
     EpochEnded,
     Event,
     ExportCompleted,
+    ImageSaved,
     InferenceCompleted,
     Logged,
     Metrics,
@@ -91,8 +92,8 @@ def told(server: PlatformServer, run: Run, event: AnyEvent, path: str) -> dict[s
     return body
 
 
-def test_every_event_but_the_two_local_ones_has_a_translation() -> None:
-    assert set(Event.__subclasses__()) - set(TRANSLATIONS) == {SegmentOpened, CheckpointSaved}
+def test_every_event_but_the_local_ones_has_a_translation() -> None:
+    assert set(Event.__subclasses__()) - set(TRANSLATIONS) == {SegmentOpened, CheckpointSaved, ImageSaved}
 
 
 def test_a_training_starts_as_progress_of_epoch_0(server: PlatformServer, run: Run) -> None:

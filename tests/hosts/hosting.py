@@ -73,17 +73,30 @@ def main(name: str, train: Callable[..., Trained], options: Callable[[argparse.A
     parser.add_argument("folder", type=Path)
     parser.add_argument("epochs", type=int)
     parser.add_argument("--autolog", action="store_true")
+    parser.add_argument("--clearml-task", choices=["before", "after"], help="of the script's own; when: of autolog")
     parser.add_argument("--do", choices=ENDS)
     parser.add_argument("--at")
     parser.add_argument("--epoch", type=int, default=1)
     options(parser)
     chosen = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
+    task = chosen.pop("clearml_task", None)
+    if task == "before":
+        _make_clearml_task()
     if chosen.pop("autolog"):
         import trainer_hooks
 
         trainer_hooks.autolog(name)
+    if task == "after":
+        _make_clearml_task()
     do, at = ENDS.get(chosen.pop("do", "")), chosen.pop("at", None)
     trained = train(chosen.pop("folder"), chosen.pop("epochs"), at=[at] if at else (), do=do, **chosen)
     if trained.error is not None:
         raise trained.error
     sys.stdout.write(f"weights {trained.weights}\n")
+    sys.stdout.write(f"clearml {'is' if 'clearml' in sys.modules else 'is not'} loaded\n")
+
+
+def _make_clearml_task() -> None:
+    from clearml import Task
+
+    Task.init(project_name="the user's", task_name="own task")

@@ -160,10 +160,17 @@ def train(
     epoch: int = 1,
     do: Callable[[], Any] | None = None,
     hook: bool = False,
+    clearml_backend: bool = False,
     **more: Any,
 ) -> Trained:
-    """Train; at these stages, from the epoch on, call `do` from a hook of the user's. `hook`: with our entry."""
+    """Train; at these stages, from the epoch on, call `do` from a hook of the user's.
+
+    `hook`: with our entry. `clearml_backend`: with the host's own backend for ClearML.
+    """
     own: dict[str, Any] = {"custom_hooks": [{"type": "trainer_hooks.TrainerHook"}]} if hook else {}
+    if clearml_backend:
+        task = {"project_name": "the host's", "task_name": "of the backend"}
+        own["visualizer"] = {"type": "Visualizer", "vis_backends": [{"type": "ClearMLVisBackend", "init_kwargs": task}]}
     if more.get("launcher", "none") != "none":
         own |= _without_gpus()
     try:
@@ -208,6 +215,7 @@ def steady(line: str) -> str | None:
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hook", action="store_true")
     parser.add_argument("--launcher", default="none")
+    parser.add_argument("--clearml-backend", action="store_true")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ ON_A_SMALL_DISK = [
 
 
 def run(
-    host: Any, folder: Path, *arguments: str, epochs: int = 2, under: Sequence[str] = (), **environment: str
+    host: Any, folder: Path, *arguments: str, epochs: int = 2, under: Sequence[str] = (), **environment: str | None
 ) -> subprocess.CompletedProcess[str]:
     """Run the host's script to its end, under another command if one is given."""
     with start(host, folder, *arguments, epochs=epochs, under=under, **environment) as process:
@@ -32,14 +32,17 @@ def run(
 
 @contextmanager
 def start(
-    host: Any, folder: Path, *arguments: str, epochs: int = 2, under: Sequence[str] = (), **environment: str
+    host: Any, folder: Path, *arguments: str, epochs: int = 2, under: Sequence[str] = (), **environment: str | None
 ) -> Iterator[subprocess.Popen[str]]:
-    """The host's script while it runs; killed at the end of the block, if it still does. It leads its own group."""
+    """The host's script while it runs; killed at the end of the block, if it still does. It leads its own group.
+
+    A variable that is None is not in its environment.
+    """
     command = [*under, sys.executable, "-m", f"tests.hosts.{host.name}", str(folder), str(epochs), *arguments]
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={name: value for name, value in {**os.environ, **environment}.items() if value is not None},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -57,5 +60,5 @@ def ended_by(host: Any, folder: Path, what: str, **where: Any) -> subprocess.Com
     """Run a training that ends as `hosting.ENDS[what]` does, with its first epoch or where told."""
     place = {"at": host.AFTER_EPOCH, "epoch": 1, **where}
     arguments = ["--do", what, "--at", place["at"], "--epoch", str(place["epoch"])]
-    environment: Mapping[str, str] = where.get("environment", {})
+    environment: Mapping[str, str | None] = where.get("environment", {})
     return run(host, folder, *arguments, *where.get("arguments", ()), **environment)

@@ -120,6 +120,7 @@ def steady(line: str) -> str | None:
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="instead of a dataset made for it")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--plots", action="store_true")
 
 
 if __name__ == "__main__":

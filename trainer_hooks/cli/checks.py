@@ -24,7 +24,7 @@ from trainer_hooks.settings import Settings, autolog_frameworks, without_userinf
 from trainer_hooks.shield import ask
 from trainer_hooks.storage import open_storage
 
-_LIBRARIES = ("msgspec", "click", "httpx", "boto3", "rich")
+_LIBRARIES = ("msgspec", "click", "httpx", "boto3", "clearml", "rich")
 _CONTENT = b"trainer-hooks doctor\n"
 _SHORTLY = 10.0
 _LONG_IMPORT = 120.0
@@ -50,6 +50,7 @@ def check_all(settings: Settings) -> Iterator[Check]:
     yield check_directory(settings.root)
     yield check_platform(settings)
     yield check_storage(settings)
+    yield check_clearml(settings)
 
 
 def _versions() -> Check:
@@ -156,6 +157,22 @@ def _answered(answer: Answer, settings: Settings, address: str) -> Check:
 
 def _has_token(settings: Settings) -> bool:
     return bool(settings.bearer_token())
+
+
+def check_clearml(settings: Settings) -> Check:
+    """Log in, and ask for a project; nothing is made there."""
+    if not settings.clearml:
+        return Check("clearml", "not configured", "TRAINER_HOOKS_CLEARML is not set to 1")
+    from trainer_hooks.destinations.clearml.server import Server
+
+    if importlib.util.find_spec("clearml") is None:
+        return Check("clearml", "failed", "not installed", "pip install 'trainer-hooks[clearml]'")
+    server = Server()
+    answer = ask(lambda: server.call("projects", "get_all", page=0, page_size=1))
+    if isinstance(answer, Exception):
+        mend = "check CLEARML_API_HOST and the credentials, or run clearml-init; until then runs wait in their journals"
+        return Check("clearml", "failed", str(answer), mend)
+    return Check("clearml", "ok", f"logged in; its pages are at {server.web or 'an address that is not known'}")
 
 
 def check_storage(settings: Settings) -> Check:

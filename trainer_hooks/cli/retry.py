@@ -126,6 +126,7 @@ def _context(
         emit=emit,
         stored=lambda: stored,
         stopping=stopping,
+        linked=lambda: history.linked,
     )
 
 

@@ -91,9 +91,9 @@ def ledger_of(history: RunHistory) -> Ledger:
     """The run's counts; one that nobody has begun to deliver counts for the destinations that its record names."""
     if load_states(history.directory):
         return read_ledger(history.directory)
-    return read_ledger(
-        history.directory, configured_destinations(history.directory, history.run, settings_for(history))
-    )
+    settings = settings_for(history)
+    destinations = configured_destinations(history.directory, history.run, settings, history.linked)
+    return read_ledger(history.directory, destinations)
 
 
 def _row(brief: dict[str, Any]) -> list[str]:

@@ -186,7 +186,8 @@ def _stopped_by_signals(synchronisation: _Sync) -> Iterator[None]:
 
 
 def _ledger(history: RunHistory, settings: Settings) -> Ledger:
-    return read_ledger(history.directory, configured_destinations(history.directory, history.run, settings))
+    destinations = configured_destinations(history.directory, history.run, settings, history.linked)
+    return read_ledger(history.directory, destinations)
 
 
 def _status(ledger: Ledger) -> _Status:

@@ -54,6 +54,7 @@ def describe(history: RunHistory, ledger: Ledger) -> dict[str, Any]:
         "run": history.run,
         "directory": str(history.directory),
         "job": history.latest.header.job,
+        "linked": history.linked,
         "attempts": [_describe_attempt(history, attempt) for attempt in history.attempts],
         "ledger": _describe_ledger(history, ledger),
     }
@@ -64,6 +65,8 @@ def print_run(history: RunHistory, ledger: Ledger) -> None:
     job = history.latest.header.job
     click.echo(f"run        {history.run}" + (f" (job {job})" if job else ""))
     click.echo(f"directory  {history.directory}")
+    for link in history.linked.values():
+        click.echo(f"{link.tracker:<9}  task {link.id}" + (f", {link.url}" if link.url else ""))
     for attempt in history.attempts:
         _print_attempt(history, attempt)
     _print_ledger(history, ledger)

@@ -29,6 +29,7 @@ from trainer_hooks.events import (
     RunInterrupted,
     RunLost,
     SignalReceived,
+    TrackerLinked,
 )
 from trainer_hooks.files import locked, sync_file
 from trainer_hooks.history import RunState
@@ -121,6 +122,7 @@ class Courier:
             emit=self._own.emit,
             stored=self._own.stored,
             stopping=self._stop.is_set,
+            linked=lambda: dict(self._follower.linked),
         )
         opened, self.misconfigured = open_destinations(context) if self._settings.mode == "online" else ({}, {})
         for name, error in self.misconfigured.items():
@@ -232,6 +234,7 @@ class _Follower:
         self.superseded = False
         self.signal: str | None = None
         self.stored: dict[str, CheckpointStored] = {}
+        self.linked: dict[str, TrackerLinked] = {}
 
     def follow(self) -> bool:
         """Take in all new records, if any; make lifecycle events durable at once, and all else within a second."""
@@ -269,6 +272,8 @@ class _Follower:
     def _notice(self, record: Record) -> None:
         if isinstance(record.event, CheckpointStored):
             self.stored[record.event.name] = record.event
+        elif isinstance(record.event, TrackerLinked):
+            self.linked[record.event.tracker] = record.event
         if record.attempt > self._attempt:
             self.superseded = True
         elif record.attempt == self._attempt:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from trainer_hooks.errors import SetupError
-from trainer_hooks.events import AnyEvent, CheckpointStored, Event, Record
+from trainer_hooks.events import AnyEvent, CheckpointStored, Event, Record, TrackerLinked
 from trainer_hooks.settings import Settings
 
 _GROUP = "trainer_hooks.destinations"
@@ -75,6 +75,8 @@ class Context:
     """The newest stored checkpoint of each name, in the newest attempt."""
     stopping: Callable[[], bool]
     """Whether the courier wants to end: long work should stop at the next good moment, by RetryLater."""
+    linked: Callable[[], Mapping[str, TrackerLinked]] = dict
+    """The newest link of the run to each other tracker; those of the training stand there before a courier starts."""
 
 
 class DestinationModule(Protocol):

@@ -13,12 +13,12 @@ import msgspec
 
 from trainer_hooks.destinations import Context, Receipt
 from trainer_hooks.destinations.platform.answers import NOT_FOUND, read_answer
-from trainer_hooks.destinations.platform.attempts import Attempts
 from trainer_hooks.destinations.platform.batch import Batches, ask_for_batches
 from trainer_hooks.destinations.platform.calls import Telling
 from trainer_hooks.destinations.platform.contract import TRANSLATIONS, translate
 from trainer_hooks.errors import Rejected, RetryLater
 from trainer_hooks.events import Record
+from trainer_hooks.replay import Attempts
 
 if TYPE_CHECKING:  # httpx stays unloaded where no platform is configured
     from trainer_hooks.destinations.platform.client import Client

@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from trainer_hooks.destinations.platform import routes
-from trainer_hooks.destinations.platform.attempts import Attempt
 from trainer_hooks.events import Level, Record
+from trainer_hooks.replay import Attempt
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from trainer_hooks.events import (
     RunLost,
     RunStarted,
     SignalReceived,
+    TrackerLinked,
     Validated,
 )
 
@@ -184,7 +185,7 @@ def _export_completed(telling: Telling, event: ExportCompleted) -> Call:
     return Call(routes.callback("export", telling.job, "completion"), payload)
 
 
-# Not here: SegmentOpened, which is the journal's own, and CheckpointSaved, which speaks of files on this machine.
+# Not here: SegmentOpened, which is the journal's own; CheckpointSaved and ImageSaved, which speak of files on this machine.
 TRANSLATIONS: dict[type[Event], Translation] = {
     RunStarted: _started,
     ProgressMade: _progress_made,
@@ -193,6 +194,7 @@ TRANSLATIONS: dict[type[Event], Translation] = {
     MetricsSkipped: logs.metrics_skipped,
     Validated: _validated,
     CheckpointStored: logs.checkpoint_stored,
+    TrackerLinked: logs.tracker_linked,
     Logged: logs.logged,
     SignalReceived: logs.signal_received,
     RankFailed: logs.rank_failed,

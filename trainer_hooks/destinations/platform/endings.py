@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from trainer_hooks.destinations.platform import logs, routes
-from trainer_hooks.destinations.platform.attempts import Attempt
 from trainer_hooks.destinations.platform.calls import Call, Telling, present
 from trainer_hooks.destinations.platform.figures import figures
 from trainer_hooks.errors import ErrorType, Rejected
 from trainer_hooks.events import RunCompleted, RunFailed, RunInterrupted, RunLost
+from trainer_hooks.replay import Attempt
 
 _FAILED = 1
 """The exit code where none is known: for B the exit code wins over the status, and 0 would mean completed."""

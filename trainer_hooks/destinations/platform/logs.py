@@ -25,6 +25,7 @@ from trainer_hooks.events import (
     RunLost,
     RunStarted,
     SignalReceived,
+    TrackerLinked,
     Validated,
 )
 
@@ -49,6 +50,12 @@ def checkpoint_stored(telling: Telling, event: CheckpointStored) -> Call:
     }
     call = log(telling, "INFO", "checkpoint", f"checkpoint {event.name!r} is stored: {event.uri}", data)
     return Call(call.path, {"type": "log_event", **call.payload})
+
+
+def tracker_linked(telling: Telling, event: TrackerLinked) -> Call:
+    """Where else the run is shown."""
+    where = f"task {event.id}" + (f": {event.url}" if event.url else "")
+    return log(telling, "INFO", event.tracker, f"the run is shown in {event.tracker}, too: {where}", _fields(event))
 
 
 def metrics_logged(telling: Telling, event: MetricsLogged) -> Call:

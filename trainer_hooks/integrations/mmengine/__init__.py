@@ -27,6 +27,7 @@ from trainer_hooks.errors import InvalidSetting
 from trainer_hooks.events import Operation
 from trainer_hooks.integrations import Opener, OwnOpener, warn_if_untested
 from trainer_hooks.integrations.mmengine.description import describe, resumed_from
+from trainer_hooks.integrations.mmengine.own_clearml import hold_back
 from trainer_hooks.integrations.mmengine.work import STAGES, Work
 from trainer_hooks.settings import is_secret
 from trainer_hooks.shield import Observer, Patch, attempt, followed, observed
@@ -160,7 +161,10 @@ def _left(runner: Any) -> Work | None:
     if work is None or not work.depth:
         return None
     work.depth -= 1
-    return None if work.depth else work
+    if work.depth:
+        return None
+    work.let_go()
+    return work
 
 
 def _begin(runner: Any, operation: Operation, opener: Opener) -> None:
@@ -168,7 +172,8 @@ def _begin(runner: Any, operation: Operation, opener: Opener) -> None:
     checkpoint = attempt("reading what to resume", resumed_from, runner) if operation == "training" else None
     resumed = attempt("looking for the resumed run", _find_resumed, opener, runner, checkpoint) if checkpoint else None
     run = opener(resumed=resumed)
-    _works[runner] = Work(run, operation, _wrapping.hear_iterations)
+    let_clearml_go = hold_back(runner, run) if run.is_mirrored else None
+    _works[runner] = Work(run, operation, _wrapping.hear_iterations, let_clearml_go)
     if run.is_heard:
         if hasattr(runner, "logger"):
             run.forward_logs(runner.logger)  # not one of Python's own tree of loggers

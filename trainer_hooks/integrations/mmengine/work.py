@@ -25,9 +25,16 @@ _LOG_INTERVAL = 10  # the host's default
 class Work:
     """One work, and how far it has been told."""
 
-    def __init__(self, run: Run, operation: Operation, hear_iterations: Callable[[], None]) -> None:
-        """`hear_iterations` has `iteration_ended` called from then on."""
+    def __init__(
+        self,
+        run: Run,
+        operation: Operation,
+        hear_iterations: Callable[[], None],
+        let_go: Callable[[], None] | None = None,
+    ) -> None:
+        """`hear_iterations` has `iteration_ended` called from then on; `let_go` is to be called when it is over."""
         self.run = run
+        self.let_go = let_go or (lambda: None)
         self.depth = 1
         """How many of the runner's calls are inside each other; 0 when it is over."""
         self.latest: dict[str, Any] = {}

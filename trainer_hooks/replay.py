@@ -1,4 +1,4 @@
-"""What was told of each attempt before the record whose turn it is: B's calls need more than their own event."""
+"""What was told of each attempt before the record whose turn it is: destinations need more than the one event."""
 
 from __future__ import annotations
 

@@ -10,22 +10,23 @@ Facts of the host that the code relies on stand beside it; versions 8.3.0 to 8.4
 
 from __future__ import annotations
 
-import platform
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 import ultralytics
 from ultralytics.cfg import TASK2METRIC
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import dist
 
 from trainer_hooks.attempts import find_run_by_output
+from trainer_hooks.clearml_task import is_mirrored
 from trainer_hooks.files import write_whole
 from trainer_hooks.integrations import Opener, OwnOpener, warn_if_untested
+from trainer_hooks.integrations.ultralytics.description import class_names, describe, output_dir, per_class
+from trainer_hooks.integrations.ultralytics.own_clearml import hold_back
 from trainer_hooks.run import Run
 from trainer_hooks.settings import Settings
 from trainer_hooks.shield import Observer, Patch, attempt, followed, guard, observed
@@ -127,8 +128,17 @@ class _Construction(Observer):
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
+        self._held: list[Callable[[], None]] = []  # one trainer may build another
+
+    def before(self, *_: Any, **__: Any) -> None:
+        # It is now that the host gives the trainer its own callbacks.
+        self._held.append(hold_back() if is_mirrored(self._opener.settings) else lambda: None)
+
+    def returned(self, *_: Any, **__: Any) -> None:
+        self._held.pop()()
 
     def raised(self, error: BaseException, trainer: Any, *_: Any, **__: Any) -> None:
+        self.returned()
         _begin(trainer, self._opener).run.end_with(error)
 
 
@@ -191,12 +201,12 @@ def _taught(program: str, directory: str, attempt: int) -> str:
 def _begin(trainer: Any, opener: Opener) -> _Told:
     """Open the trainer's run and tell that it starts."""
     resumed = None
-    folder = _output_dir(trainer)
+    folder = output_dir(trainer)
     if folder and getattr(trainer, "resume", False):
         resumed = attempt("looking for the resumed run", find_run_by_output, opener.settings.root, folder)
     told = _told[trainer] = _Told(opener(resumed=resumed))
     told.run.forward_logs(_LOGGER)
-    told.run.started(**_description(trainer))
+    told.run.started(**describe(trainer))
     return told
 
 
@@ -224,7 +234,7 @@ class _Told:
 
     def training_started(self, trainer: Any) -> None:
         """The data is known now, and where a resumed training goes on."""
-        self._class_names = _class_names(trainer)
+        self._class_names = class_names(trainer)
         if getattr(trainer, "resume", False):
             self.run.resume_best(trainer.start_epoch)
 
@@ -294,6 +304,8 @@ class _Told:
         if self._has_best(trainer) and best.exists():
             epoch, metrics = self.run.state.best_epoch, _cleaned(trainer.metrics)
             self.run.log_checkpoint(best, names=["best"], epoch=epoch, metrics=metrics, final=True)
+        for image in _images(trainer):
+            self.run.log_image(image)
 
     def _final_validation(self, trainer: Any, metrics: dict[str, Any]) -> None:
         state = self.run.state
@@ -302,7 +314,7 @@ class _Told:
                 metrics,
                 epoch=state.best_epoch or state.epoch,
                 final=True,
-                per_class=attempt("reading the metrics per class", _per_class, trainer.validator),
+                per_class=attempt("reading the metrics per class", per_class, trainer.validator),
                 **self._judged(trainer, metrics),
             )
 
@@ -318,6 +330,12 @@ class _Told:
     def _has_best(self, trainer: Any) -> bool:
         """Whether best.pt is this training's own; in a folder used again (exist_ok=True) an older one may lie there."""
         return "best" in self.run.state.saved or bool(getattr(trainer, "resume", False))
+
+
+def _images(trainer: Any) -> list[Path]:
+    """What the host has drawn: its plots, and its pictures of batches; the newest of the same name."""
+    drawn = [*getattr(trainer, "plots", ()), *getattr(trainer.validator, "plots", ())]
+    return [path for path in dict.fromkeys(map(Path, drawn)) if path.is_file()]
 
 
 # What is done at which announcement of the host's.
@@ -351,57 +369,3 @@ def _losses(trainer: Any, items: Any) -> dict[str, float]:
 def _cleaned(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     """By names without the blanks that older versions pad them with."""
     return {str(name).strip(): value for name, value in (metrics or {}).items()}
-
-
-def _per_class(validator: Any) -> dict[str, dict[str, float]]:
-    """The box metrics of each class that occurred; empty for a task that has none (classify)."""
-    metrics = validator.metrics
-    classes = getattr(metrics, "ap_class_index", ())
-    names = ("precision", "recall", "mAP50", "mAP50-95")
-    return {
-        str(validator.names[int(number)]): dict(zip(names, map(float, metrics.class_result(place)[:4]), strict=False))
-        for place, number in enumerate(classes)
-    }
-
-
-def _description(trainer: Any) -> dict[str, Any]:
-    """The fields of `RunStarted`; of a trainer that could not be built, as many as it has got."""
-    args = getattr(trainer, "args", None)
-    data = getattr(trainer, "data", None)
-    return {
-        "framework": "ultralytics",
-        "task": _text(getattr(args, "task", None)),
-        "model": _text(getattr(args, "model", None)),
-        "total_epochs": getattr(trainer, "epochs", None) or getattr(args, "epochs", None),
-        "params": dict(vars(args)) if args is not None else {},
-        "dataset": _dataset(data) if isinstance(data, Mapping) else {"data": _text(getattr(args, "data", None))},
-        "class_names": _class_names(trainer),
-        "output_dir": _output_dir(trainer),
-        "resumed_from": _text(getattr(args, "resume", None)) if getattr(trainer, "resume", False) else None,
-        "versions": {
-            "ultralytics": ultralytics.__version__,
-            "torch": str(torch.__version__),
-            "python": platform.python_version(),
-        },
-    }
-
-
-def _dataset(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if name != "names"}
-
-
-def _class_names(trainer: Any) -> list[str]:
-    data = getattr(trainer, "data", None)
-    names: Any = data.get("names") if isinstance(data, Mapping) else None
-    values: Iterable[Any] = names.values() if isinstance(names, Mapping) else names or ()
-    return [str(name) for name in values]
-
-
-def _output_dir(trainer: Any) -> str | None:
-    """Absolute: the process that resumes may stand in another directory."""
-    folder = getattr(trainer, "save_dir", None)
-    return str(Path(folder).absolute()) if folder else None
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

@@ -1,0 +1,222 @@
+"""ClearML: the run mirrored to a task of its server's: the training's own where it has one, else one made for it.
+
+It happens in the courier, so that neither ClearML's server nor its package can touch the training. docs/clearml.md says
+what of a run becomes what.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from trainer_hooks.clearml_task import check_installed
+from trainer_hooks.destinations import Context, Receipt
+from trainer_hooks.destinations.clearml.points import Point, image, points
+from trainer_hooks.destinations.clearml.server import Server, preload
+from trainer_hooks.destinations.clearml.task import NAME, Task, make_task
+from trainer_hooks.errors import Rejected, RetryLater
+from trainer_hooks.events import (
+    TERMINAL,
+    CheckpointStored,
+    EpochEnded,
+    ExportCompleted,
+    ImageSaved,
+    InferenceCompleted,
+    Logged,
+    MetricsLogged,
+    MetricsSkipped,
+    RankFailed,
+    Record,
+    RecordsDropped,
+    RunStarted,
+    SignalReceived,
+    TrackerLinked,
+    Validated,
+)
+from trainer_hooks.journal import read_headers
+from trainer_hooks.replay import Attempt, Attempts
+from trainer_hooks.shield import ask
+
+_OF_EVENTS = (
+    EpochEnded,
+    InferenceCompleted,
+    Logged,
+    MetricsLogged,
+    MetricsSkipped,
+    RankFailed,
+    RecordsDropped,
+    SignalReceived,
+    Validated,
+)
+_OF_TASKS = (RunStarted, CheckpointStored, ExportCompleted, ImageSaved, TrackerLinked, *TERMINAL)
+HANDLES = (*_OF_EVENTS, *_OF_TASKS)
+_MOST_POINTS = 1_000
+_MOST_CHARACTERS = 2_000_000  # the server takes 15 MB at once
+_TRIES_OF_AN_IMAGE = 5
+_WRITTEN_AFTERWARDS = ("courier", "recovery")
+
+
+def open_destination(context: Context) -> ClearMLDestination | None:
+    """ClearML where the settings say so, or where the training has a task of its own; else None."""
+    wanted = context.settings.clearml
+    if wanted is False or not (wanted or NAME in context.linked()):
+        return None
+    check_installed()
+    if context.settings.delivery == "thread":
+        ask(preload)  # while the training waits, and not beside it
+    return ClearMLDestination(context)
+
+
+class ClearMLDestination:
+    """Mirrors a run's records to its task, in order."""
+
+    waits_for_checkpoints = True
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._server = Server()
+        self._known: Task | None = None
+        self._start = RunStarted()
+        self._images: Counter[str] = Counter()
+        self._attempts = Attempts(context.run_directory)
+
+    def deliver(self, records: Sequence[Record]) -> Iterator[Sequence[Receipt]]:
+        """Deliver in order; see `Destination.deliver`.
+
+        Raises:
+            RetryLater: if the rest can't be delivered now.
+        """
+        starts = (record.event for record in records if isinstance(record.event, RunStarted))
+        self._start = next(starts, self._start)
+        done = False
+        try:
+            for together in self._split(records):
+                if self._context.stopping():
+                    raise RetryLater("the courier is ending")
+                yield self._receipts(together)
+            done = True
+        finally:
+            if not done:  # it may have run ahead of what has been delivered
+                self._attempts = Attempts(self._context.run_directory)
+
+    def close(self) -> None:
+        """Let go of the session."""
+        self._server.close()
+
+    def _split(self, records: Sequence[Record]) -> Iterator[list[tuple[Record, list[Point]]]]:
+        """What is sent together: a record that changes the task by itself, or the points of many others."""
+        together: list[tuple[Record, list[Point]]] = []
+        size = 0
+        for record in records:
+            found = points(record, self._attempts.before(record))
+            adds = sum(map(_size, found))
+            alone = isinstance(record.event, _OF_TASKS)
+            if together and (alone or size + adds > _MOST_CHARACTERS):
+                yield together
+                together, size = [], 0
+            together.append((record, found))
+            size += adds
+            if alone:
+                yield together
+                together, size = [], 0
+            self._attempts.passed(record)
+        if together:
+            yield together
+
+    def _receipts(self, together: Sequence[tuple[Record, list[Point]]]) -> list[Receipt]:
+        record = together[0][0]
+        try:
+            if isinstance(record.event, _OF_TASKS):
+                self._tell_task(record, self._attempts.before(record))
+            self._send(together)
+        except Rejected as refusal:
+            if len(together) > 1:  # one of them spoils it
+                return [receipt for one in together for receipt in self._receipts([one])]
+            return [Receipt(record, refused=str(refusal))]
+        return [Receipt(each) for each, _ in together]
+
+    def _tell_task(self, record: Record, attempt: Attempt) -> None:
+        event = record.event
+        if isinstance(event, TrackerLinked):
+            if event.tracker == NAME:
+                self._known = Task(self._server, event)
+            return
+        task = self._task()
+        if isinstance(event, RunStarted):
+            about = {"run": record.run, "attempt": record.attempt, "job": self._context.job}
+            task.start(event, about, joined=_is_joined(attempt))
+        elif isinstance(event, CheckpointStored):
+            task.add_model(event, attempt)
+        elif isinstance(event, ExportCompleted):
+            task.add_export(event)
+        elif isinstance(event, ImageSaved):
+            self._show(record, event, task)
+        elif isinstance(event, TERMINAL) and attempt.ended is None and self._may_end(record, attempt):
+            task.end(event)
+
+    def _show(self, record: Record, event: ImageSaved, task: Task) -> None:
+        if event.staged is None:
+            return
+        staged = self._context.run_directory / event.staged
+        if not staged.is_file():
+            message = f"its private copy {event.staged!r} is gone"
+            raise Rejected(message)
+        url = self._upload(record, staged, task)
+        self._server.add_events([{**image(record, event, url), "task": task.id}])
+        staged.unlink(missing_ok=True)
+
+    def _upload(self, record: Record, staged: Path, task: Task) -> str:
+        """The image's address; one that only the server for files doesn't take holds the rest up a few times."""
+        try:
+            return self._server.upload(staged, f"trainer_hooks/{task.id}/{staged.name}")
+        except RetryLater as trouble:
+            task.find()
+            self._images[record.id] += 1
+            if self._images[record.id] < _TRIES_OF_AN_IMAGE:
+                raise
+            raise Rejected(str(trouble)) from trouble
+
+    def _send(self, together: Sequence[tuple[Record, list[Point]]]) -> None:
+        told = [
+            {**point, "task": self._task().id}
+            for record, found in together
+            if not (isinstance(record.event, Logged) and self._is_captured(record))
+            for point in found
+        ]
+        if told:
+            self._server.add_events(told)
+
+    def _task(self) -> Task:
+        """The run's task, made for it where it has none."""
+        if self._known is None:
+            link = self._context.linked().get(NAME)
+            if link is None:
+                link = make_task(self._server, self._context, self._start)
+                self._context.emit(link)
+            self._known = Task(self._server, link)
+        return self._known
+
+    def _is_captured(self, record: Record) -> bool:
+        link = self._attempts.before(record).linked.get(NAME)
+        return link is not None and link.captures_console
+
+    def _may_end(self, record: Record, attempt: Attempt) -> bool:
+        """A joined task is the script's: while that lives, its SDK kills it when the task is ended by others.
+
+        It also tells the end itself. What it can't tell, for it was killed, others have written here.
+        """
+        header = read_headers(self._context.run_directory).get(record.segment)
+        return not _is_joined(attempt) or (header is not None and header.writer in _WRITTEN_AFTERWARDS)
+
+
+def _is_joined(attempt: Attempt) -> bool:
+    """Whether the task is that of the attempt's own script; a later attempt may go on in it without."""
+    link = attempt.linked.get(NAME)
+    return link is not None and link.joined
+
+
+def _size(point: Point) -> int:
+    """About how many characters it is on the wire; so many that not too many points are sent together."""
+    texts = (point.get(name, "") for name in ("msg", "plot_str"))
+    return max(_MOST_CHARACTERS // _MOST_POINTS, sum(map(len, texts)))
