@@ -69,23 +69,15 @@ def main(name: str, train: Callable[..., Trained], options: Callable[[argparse.A
 
     `options` adds those of the host's own, which are given to its `train` by name; a None is not given.
     """
-    parser = argparse.ArgumentParser()
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("epochs", type=int)
-    parser.add_argument("--autolog", action="store_true")
-    parser.add_argument("--clearml-task", choices=["before", "after"], help="of the script's own; when: of autolog")
-    parser.add_argument("--do", choices=ENDS)
-    parser.add_argument("--at")
-    parser.add_argument("--epoch", type=int, default=1)
-    options(parser)
-    chosen = {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
+    chosen = _arguments(options)
     task = chosen.pop("clearml_task", None)
     if task == "before":
         _make_clearml_task()
+    mirror = ["clearml"] if chosen.pop("mirror") else []
     if chosen.pop("autolog"):
         import trainer_hooks
 
-        trainer_hooks.autolog(name)
+        trainer_hooks.autolog(name, *mirror)
     if task == "after":
         _make_clearml_task()
     do, at = ENDS.get(chosen.pop("do", "")), chosen.pop("at", None)
@@ -94,6 +86,20 @@ def main(name: str, train: Callable[..., Trained], options: Callable[[argparse.A
         raise trained.error
     sys.stdout.write(f"weights {trained.weights}\n")
     sys.stdout.write(f"clearml {'is' if 'clearml' in sys.modules else 'is not'} loaded\n")
+
+
+def _arguments(options: Callable[[argparse.ArgumentParser], None]) -> dict[str, Any]:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("epochs", type=int)
+    parser.add_argument("--autolog", action="store_true")
+    parser.add_argument("--mirror", action="store_true", help="with --autolog: to ClearML, said in the script")
+    parser.add_argument("--clearml-task", choices=["before", "after"], help="of the script's own; when: of autolog")
+    parser.add_argument("--do", choices=ENDS)
+    parser.add_argument("--at")
+    parser.add_argument("--epoch", type=int, default=1)
+    options(parser)
+    return {key: value for key, value in vars(parser.parse_args()).items() if value is not None}
 
 
 def _make_clearml_task() -> None:

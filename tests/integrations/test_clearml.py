@@ -330,6 +330,58 @@ def test_an_offline_task_of_the_script(host: Any, tmp_path: Path, root: Path, se
     assert_mirrored_once(server, root)
 
 
+_BY_THE_SDK = """
+import json, sys
+from clearml import Task
+
+Task.set_offline(True)
+task = Task.init("p", "t", auto_connect_frameworks=False, auto_connect_streams=False, auto_resource_monitoring=False)
+for title, series, iteration, value in json.load(sys.stdin):
+    if iteration == int(sys.argv[1]):
+        task.get_logger().report_single_value(series, value)
+    else:
+        task.get_logger().report_scalar(title, series, value, iteration)
+task.close()
+print(task.get_offline_mode_folder())
+"""
+
+
+def test_what_is_sent_is_what_the_sdk_itself_would_write(tmp_path: Path, root: Path, server: ClearMLServer) -> None:
+    """The journal's values, reported by the SDK in an offline session, and read back from its folder."""
+    assert train(ultralytics, tmp_path, server, **MIRRORED).returncode == 0
+    wanted = json.dumps(sorted(journalled(root)))
+    command = [sys.executable, "-c", _BY_THE_SDK, str(SUMMARY)]
+    done = subprocess.run(command, input=wanted, capture_output=True, text=True, check=True, timeout=120)
+
+    session = Path(done.stdout.splitlines()[-1])
+    lines = (session / "metrics.jsonl").read_text().splitlines()
+    written = [event for line in lines for event in json.loads(line)]
+
+    ours = [event for event in server.events if event["type"] == "training_stats_scalar"]
+    fields = ("type", "metric", "variant", "iter", "value")
+    assert {tuple(event[name] for name in fields) for event in ours} == {
+        tuple(event[name] for name in fields) for event in written
+    }
+    assert {"task", "timestamp", *fields} == set(ours[0]) == set(written[0]) - {"method"}
+
+
+def test_two_ranks_of_ultralytics_are_one_task(tmp_path: Path, root: Path, server: ClearMLServer) -> None:
+    """Ultralytics launches them; in none of its processes does its own callback attach."""
+    environment = {
+        "PYTHONPATH": str(Path(scripts.__file__).parent / "ddp_on_cpu"),
+        "TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store",
+        "TRAINER_HOOKS_FLUSH_TIMEOUT": "30",
+    }
+
+    done = train(ultralytics, tmp_path, server, "--mirror", "--device=0,1", "--plots", **environment)
+
+    assert done.returncode == 0, done.stderr
+    assert_mirrored_once(server, root)
+    assert server.task["status"] == "completed"
+    assert set(server.output_models()) == {"last", "best"}
+    assert "results" in {event["metric"] for event in server.events if event["type"] == "training_debug_image"}
+
+
 # No doubles
 
 
@@ -361,6 +413,40 @@ def test_mmengines_own_backend(tmp_path: Path, root: Path, server: ClearMLServer
     assert server.task["name"] == "of the backend"
     assert_mirrored_once(server, root)
     assert not [call for call in server.calls if "artifact" in call]
+
+
+_OWN_LOOP = """
+import matplotlib; matplotlib.use("Agg")
+import matplotlib.pyplot as plt, torch, trainer_hooks
+from clearml import Task
+
+def use_everything(name):
+    torch.save({"weight": torch.zeros(3)}, f"{name}.pt")
+    plt.figure(name); plt.plot([1, 2]); plt.title(name); plt.show(); plt.close()
+
+Task.init("p", "t", auto_resource_monitoring=False)
+with trainer_hooks.start_run(total_epochs=1) as run:
+    use_everything("during")
+    run.log_checkpoint("during.pt", epoch=1)
+use_everything("after")
+"""
+
+
+def test_what_clearml_copies_by_itself_is_held_back_while_the_run_is_open(
+    tmp_path: Path, server: ClearMLServer
+) -> None:
+    environment = {**server.environment, "TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store"}
+    whole = {**os.environ, **environment, "TRAINER_HOOKS_FLUSH_TIMEOUT": "30", "PYTHONPATH": str(scripts.ROOT)}
+    command = [sys.executable, "-c", _OWN_LOOP]
+    done = subprocess.run(command, cwd=tmp_path, env=whole, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    places = [model["uri"] for model in server.models.values()]
+    assert [place for place in places if "during" in place] == []
+    assert [place for place in places if "last" in place] == [server.output_models()["last"]]
+    assert [place for place in places if "after" in place]
+    plots = {event["metric"] for event in server.events if event["type"] in ("plot", "training_debug_image")}
+    assert plots == {"after"}
 
 
 def test_exit_does_not_wait_for_a_server_that_hangs(tmp_path: Path, server: ClearMLServer) -> None:

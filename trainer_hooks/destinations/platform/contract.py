@@ -185,7 +185,7 @@ def _export_completed(telling: Telling, event: ExportCompleted) -> Call:
     return Call(routes.callback("export", telling.job, "completion"), payload)
 
 
-# Not here: SegmentOpened, which is the journal's own; CheckpointSaved and ImageSaved, which speak of files on this machine.
+# Not here: SegmentOpened, which is the journal's own; CheckpointSaved and ImageSaved, which speak of local files.
 TRANSLATIONS: dict[type[Event], Translation] = {
     RunStarted: _started,
     ProgressMade: _progress_made,
