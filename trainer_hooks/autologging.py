@@ -64,8 +64,12 @@ class _Opener:
         self.settings = settings
         self.place: tuple[str, int] | None = None
 
-    def __call__(self, *, resumed: str | None = None) -> Run:
-        return join_run(*self.place) if self.place else open_run(self.settings, resumed=resumed)
+    @property
+    def launched(self) -> bool:
+        return self.place is not None
+
+    def __call__(self, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
+        return join_run(*self.place) if self.place else open_run(self.settings, resumed=resumed, clearml=clearml)
 
 
 _autolog = Autolog()

@@ -36,14 +36,14 @@ def check_installed() -> None:
 
 def find_task() -> TrackerLinked | None:
     """The task that the script has made; None where it has none, or one that no server knows of."""
-    task = _of("clearml.task", "Task", "_Task__main_task")
+    task = _main_task()
     found = ask(lambda: str(task.id)) if task is not None else None
     if not isinstance(found, str):
         return None
     if found.startswith(_OFFLINE):
         _log.warning("the script's ClearML task is an offline one: the run is not mirrored to it")
         return None
-    name = ask(lambda: str(task.name))
+    name = getattr(getattr(task, "_data", None), "name", None)  # its property may ask the server
     return TrackerLinked(
         tracker="clearml",
         id=found,
@@ -53,11 +53,14 @@ def find_task() -> TrackerLinked | None:
     )
 
 
-def is_mirrored(settings: Settings) -> bool:
-    """Whether a run of these settings, opened now, is mirrored to ClearML."""
+def is_mirrored(settings: Settings, *, launched: bool) -> bool:
+    """Whether a run of these settings, opened now, is mirrored to ClearML.
+
+    `launched`: or one that the process has opened which has launched this one.
+    """
     if settings.clearml is not None:
         return settings.clearml
-    return has_clearml_parent() or find_task() is not None
+    return has_clearml_parent() if launched else find_task() is not None
 
 
 def hold_back_copies(*, checkpoints: bool) -> Callable[[], None]:
@@ -75,15 +78,24 @@ def hold_back_copies(*, checkpoints: bool) -> Callable[[], None]:
 
     def let_go() -> None:
         for owner, task in held:
-            if owner._current_task is None:  # noqa: SLF001 - as above
+            # A task that the script has closed meanwhile is none to send to.
+            if owner._current_task is None and task is _main_task():  # noqa: SLF001 - as above
                 owner._current_task = task  # noqa: SLF001 - as above
 
     return let_go
 
 
+def _main_task() -> Any:
+    task = _of("clearml.task", "Task", "_Task__main_task")
+    # Of a `Task.init(deferred_init=True)`: asked for anything else, it waits until there is a task.
+    if type(task).__name__ == "FutureTaskCaller":
+        return vars(task).get("_FutureTaskCaller__object")
+    return task
+
+
 def _captures_console() -> bool:
     streams = ("_stdout_proxy", "_stderr_proxy")
-    if any(_of("clearml.backend_interface.logger", "StdStreamPatch", stream) for stream in streams):
+    if all(_of("clearml.backend_interface.logger", "StdStreamPatch", stream) for stream in streams):
         return True
     # Under an agent it is the agent that does.
     is_remote = _of("clearml.config", "running_remotely")

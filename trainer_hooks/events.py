@@ -196,12 +196,16 @@ class TrackerLinked(Event, frozen=True):
 
 
 class Logged(Event, frozen=True):
-    """A log record. `source` is the logger's name, or what the caller says."""
+    """A log record. `source` is the logger's name, or what the caller says.
+
+    `forwarded`: the host's own, which its handlers have had, too; else one that only the run was told.
+    """
 
     level: Level
     message: str
     source: str = "trainer"
     data: dict[str, Any] = {}
+    forwarded: bool = False
 
 
 class SignalReceived(Event, frozen=True):

@@ -200,6 +200,12 @@ class Reporter(abc.ABC):
         self.emit(Logged(level=known, message=text, source=origin, data=self._redactor.mapping(data)))
 
     @harmless
+    def _forward_log(self, message: str, level: Level, source: str) -> None:
+        """Tell a log record of the host's own."""
+        text, origin = self._redactor.word(message) or "", self._redactor.word(source) or "trainer"
+        self.emit(Logged(level=level, message=text, source=origin, forwarded=True))
+
+    @harmless
     def progress(self, current: float, total: float, category: str = "train") -> None:
         """Tell that `current` of `total` units of `category` are done."""
         done, of = read_quantity(current), read_quantity(total)

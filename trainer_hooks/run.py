@@ -80,7 +80,9 @@ class Run(Reporter):
         self._signal: str | None = None
         self._signalled = 0.0
         self._began = time.monotonic()
-        self._logs = LogForwarder(self.log, settings.log_level) if claimed and settings.log_level != "OFF" else None
+        self._logs = (
+            LogForwarder(self._forward_log, settings.log_level) if claimed and settings.log_level != "OFF" else None
+        )
         self._looked = -math.inf
         self._delivery: Delivery | None = None
         self._let_clearml_go: Callable[[], None] | None = None
@@ -101,7 +103,7 @@ class Run(Reporter):
         if task is not None:
             self.emit(task)
             self._let_clearml_go = hold_back_copies(checkpoints=self.settings.storage_uri is not None)
-            _log.info("mirrored to the script's ClearML task %s, and TensorBoard and matplotlib not as well", task.id)
+            _log.info("mirrored to the script's ClearML task %s; its copies of TensorBoard's are held back", task.id)
 
     def _start_delivery(self, claimed: Claim) -> Delivery | None:
         delivery, self.settings = start_delivery(claimed.directory, claimed.attempt, claimed.settings)
@@ -450,13 +452,15 @@ def load_settings(**arguments: Any) -> Settings:
     return settings
 
 
-def open_run(settings: Settings, *, resumed: str | None = None) -> Run:
+def open_run(settings: Settings, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
     """Open a run for this process, or a silent one where this process is not to speak.
 
     Of a rank that is not the main one, nothing is heard but its failure. `resumed` is the id of an earlier run that is
-    being continued. A directory that can't be written is replaced by one among the temporary files, with a warning: a
-    training is never stopped for it.
+    being continued; `clearml` goes before the setting. A directory that can't be written is replaced by one among the
+    temporary files, with a warning: a training is never stopped for it.
     """
+    if clearml is not None:
+        settings = msgspec.structs.replace(settings, clearml=clearml)
     rank = main_process_rank()
     if settings.mode == "disabled":
         return Run(None, settings)

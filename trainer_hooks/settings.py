@@ -285,7 +285,9 @@ def main_process_rank(environ: Mapping[str, str] | None = None) -> int:
 def has_clearml_parent(environ: Mapping[str, str] | None = None) -> bool:
     """Whether a process that this one descends from has a ClearML task, as clearml tells its children."""
     environ = os.environ if environ is None else environ
-    return any(environ.get(name) for name in ("CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID"))
+    # "<process>:<task>"; when a script closes its task, the part behind the colon goes.
+    told = (environ.get(name, "") for name in ("CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID"))
+    return any(value.partition(":")[2] for value in told)
 
 
 def launch_id(environ: Mapping[str, str] | None = None) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.destinations.platform_parts import Run
@@ -164,6 +165,18 @@ def test_a_validation_that_the_epochs_end_has_told_is_one_point(server: ClearMLS
     assert scalars[3:] == [("mAP", "metrics", 1, 0.2), ("recall", "metrics", 1, 0.3)]
 
 
+def test_an_equal_value_on_another_series_is_another_point(server: ClearMLServer, run: Run) -> None:
+    scalars = told(
+        run,
+        server,
+        EPOCHS,
+        EpochEnded(epoch=1, metrics={"accuracy": 1.0}),
+        Validated(metrics={"accuracy": 1.0}, epoch=1),
+    )
+
+    assert scalars == [("accuracy", "train", 1, 1.0), ("accuracy", "val", 1, 1.0)]
+
+
 def test_the_finished_models_validation_is_a_summary(server: ClearMLServer, run: Run) -> None:
     scalars = told(run, server, EPOCHS, Validated(metrics={"metrics/mAP": 0.5}, epoch=2, final=True))
 
@@ -238,6 +251,17 @@ def test_names_from_the_settings(server: ClearMLServer, run: Run) -> None:
     assert server.projects[server.task["project"]]["name"] == "Project 12"
 
 
+@pytest.mark.parametrize(("job", "name"), [("run", "Training Job run"), (None, "run")])
+def test_the_name_where_the_job_names_the_run_or_there_is_none(
+    server: ClearMLServer, tmp_path: Path, job: Any, name: str
+) -> None:
+    run = Run(tmp_path / "run", job=job)
+    run.add(EPOCHS)
+    deliver(run)
+
+    assert server.task["name"] == name
+
+
 def test_a_project_that_exists_is_used(server: ClearMLServer, run: Run) -> None:
     server.projects = {"1": {"id": "1", "name": "trainer_hooks/sub"}, "2": {"id": "2", "name": "trainer_hooks"}}
 
@@ -281,6 +305,26 @@ def test_checkpoints_are_models_where_they_lie(server: ClearMLServer, run: Run) 
     assert last["comment"] == "epoch 2, 5 bytes, SHA-256 abc"
     assert last["labels"] == {"cat": 0, "dog": 1}
     assert last["name"] == "Training Job 7 - last"
+
+
+def test_a_model_whose_registration_failed_is_made_once(server: ClearMLServer, run: Run) -> None:
+    stored = CheckpointStored(name="best", uri="s3://bucket/best.pt", manifest_uri="", size=5, sha256="abc", epoch=1)
+    records = run.add(EPOCHS, stored)
+
+    def fail_after_models(called: str) -> None:
+        server.status = 500 if called == "models.create" else server.status
+
+    server.on_call = fail_after_models
+    destination = opened(run)
+    for _ in range(2):
+        with pytest.raises(RetryLater):
+            list(destination.deliver(records))
+        records = records[-1:]
+    server.on_call, server.status = lambda _: None, 200
+
+    assert len(list(destination.deliver(records))) == 1
+    assert len(server.models) == 1
+    assert server.output_models() == {"best": "s3://bucket/best.pt"}
 
 
 def test_an_export_is_a_model(server: ClearMLServer, run: Run) -> None:
@@ -380,6 +424,40 @@ def test_a_joined_task_is_filled_and_not_ended(server: ClearMLServer, run: Run) 
     assert server.scalars(JOINED.id) == [("a", "train", 1, 1.0)]
 
 
+def test_a_joined_task_that_is_over_gets_its_parameters_all_the_same(server: ClearMLServer, run: Run) -> None:
+    joined(server, run)
+    server.tasks[JOINED.id]["status"] = "completed"
+
+    told(run, server, RunStarted(params={"lr": 0.1}))
+
+    assert server.parameters("Args") == {"lr0": "the user's"}
+    assert server.parameters("Training") == {"lr": "0.1"}
+    assert json.loads(server.task["configuration"]["Training"]["value"]) == {"lr": 0.1}
+    assert server.task["status"] == "completed"
+
+
+@pytest.mark.parametrize("second", ["another task", JOINED.id])
+def test_an_attempt_that_was_lost_does_not_end_the_task_of_the_next(
+    server: ClearMLServer, run: Run, second: str
+) -> None:
+    joined(server, run)
+    run.add(EPOCHS, EpochEnded(epoch=1, metrics={"a": 1.0}))
+    run.close()
+    for writer in ("recovery", "courier"):
+        other = Journal(run.directory, run="run", attempt=1, writer=writer, job="7")
+        other.append(RunLost(reason="gone"))
+        other.close()
+    server.tasks[second] = {**server.tasks[JOINED.id], "id": second}
+    again = Run(run.directory, attempt=2)
+    again.add(TrackerLinked(tracker="clearml", id=second, joined=True), EPOCHS, EpochEnded(epoch=2, metrics={"a": 2.0}))
+
+    deliver(again)
+
+    assert server.tasks[second]["status"] == "in_progress"
+    assert ("a", "train", 1, 1.0) in server.scalars(JOINED.id)
+    assert ("a", "train", 2, 2.0) in server.scalars(second)
+
+
 def test_a_joined_task_whose_process_was_killed_is_ended(server: ClearMLServer, run: Run) -> None:
     joined(server, run)
     run.add(EPOCHS)
@@ -410,9 +488,14 @@ def test_what_the_scripts_own_sdk_captures_is_not_sent_again(server: ClearMLServ
     joined(server, run)
     run.add(TrackerLinked(tracker="clearml", id=JOINED.id, joined=True, captures_console=True))
 
-    told(run, server, EPOCHS, Logged(level="INFO", message="printed"), SignalReceived(signal="SIGINT"))
+    run.add(EPOCHS, Logged(level="INFO", message="printed", forwarded=True))
+    rank = Journal(run.directory, run="run", attempt=1, writer="rank 0", job="7")
+    rank.append(Logged(level="INFO", message="printed elsewhere", source="rank", forwarded=True))
+    rank.close()
 
-    assert server.console() == ["received SIGINT"]
+    told(run, server, Logged(level="INFO", message="told"), SignalReceived(signal="SIGINT"))
+
+    assert sorted(server.console()) == ["rank: printed elsewhere", "received SIGINT", "trainer: told"]
 
 
 def test_it_is_opened_by_a_link_or_by_the_setting(server: ClearMLServer, run: Run) -> None:
@@ -430,15 +513,21 @@ def test_it_is_opened_by_a_link_or_by_the_setting(server: ClearMLServer, run: Ru
 
 def test_an_image_is_a_debug_sample(server: ClearMLServer, run: Run) -> None:
     (run.directory / "images").mkdir()
-    copy = run.directory / "images" / "1-curve.png"
+    copy = run.directory / "images" / "1-a%2Fcurve 1.png"
     copy.write_bytes(b"an image")
 
-    told(run, server, EPOCHS, ImageSaved(title="curve", path="/runs/curve.png", epoch=2, staged="images/1-curve.png"))
+    told(
+        run,
+        server,
+        EPOCHS,
+        ImageSaved(title="curve", path="/runs/curve.png", epoch=2, staged="images/1-a%2Fcurve 1.png"),
+    )
 
     (key,) = server.files
     assert server.files[key] == b"an image"
     (event,) = (event for event in server.events if event["type"] == "training_debug_image")
-    assert (event["metric"], event["iter"], event["url"]) == ("curve", 2, f"{server.url}/{key}")
+    assert (event["metric"], event["iter"]) == ("curve", 2)
+    assert httpx.get(event["url"]).content == b"an image"
     assert not copy.exists()
 
 
@@ -463,7 +552,7 @@ def test_a_server_for_files_that_is_down_is_for_later(run: Run, monkeypatch: pyt
     (run.directory / "images" / "1.png").write_bytes(b"an image")
     run.add(EPOCHS, ImageSaved(title="curve", path="/runs/curve.png", staged="images/1.png"))
 
-    with pytest.raises(RetryLater, match=r"server for files, http://127.0.0.1:9, does not take 1\.png"):
+    with pytest.raises(RetryLater, match=r"server for files does not take 1\.png: .*refused"):
         deliver(run)
 
     assert (run.directory / "images" / "1.png").exists()
@@ -489,6 +578,8 @@ def test_a_server_for_files_that_stays_down_holds_nothing_up_for_ever(
     assert ["does not take" in str(reason) for reason in refused] == [True, False]
     assert server.task["status"] == "completed"
     assert (run.directory / "images" / "1.png").exists()  # for `sync --retry-rejected`
+    (again,) = run.add(ImageSaved(title="curve", path="/runs/curve.png", staged="images/1.png"))
+    assert [receipt.refused is None for some in destination.deliver([again]) for receipt in some] == [False]
 
 
 def test_long_texts_are_not_sent_all_at_once(server: ClearMLServer, run: Run) -> None:
@@ -514,9 +605,25 @@ def test_what_can_pass_is_for_later(server: ClearMLServer, run: Run, status: int
     assert server.scalars() == [("a", "train", 1, 1.0)]
 
 
+@pytest.mark.parametrize("trouble", ["503", "a cut answer"])
+def test_a_request_is_made_once(server: ClearMLServer, run: Run, trouble: str) -> None:
+    """By itself, the SDK would repeat it for ever."""
+    records = run.add(EPOCHS, EpochEnded(epoch=1, metrics={"a": 1.0}))
+    destination = opened(run)
+    rest = destination.deliver(records)
+    next(rest)
+    server.status, server.cuts_answers = (503, False) if trouble == "503" else (200, True)
+    before = server.requests
+
+    with pytest.raises(RetryLater, match="503" if trouble == "503" else "can't be reached"):
+        next(rest)
+
+    assert server.requests == before + 1
+
+
 def test_trouble_in_the_middle(server: ClearMLServer, run: Run) -> None:
     """What has not been delivered is told from the state that it had."""
-    records = run.add(EPOCHS, EpochEnded(epoch=1, metrics={"a": 1.0}), Validated(metrics={"a": 1.0}, epoch=1))
+    records = run.add(EPOCHS, EpochEnded(epoch=1, metrics={"val/a": 1.0}), Validated(metrics={"val/a": 1.0}, epoch=1))
     destination = opened(run)
 
     def fail_at_events(called: str) -> None:
@@ -530,7 +637,7 @@ def test_trouble_in_the_middle(server: ClearMLServer, run: Run) -> None:
     server.on_call, server.status = lambda _: None, 200
 
     assert [len(some) for some in destination.deliver(records[1:])] == [2]
-    assert server.scalars() == [("a", "train", 1, 1.0)]
+    assert server.scalars() == [("a", "val", 1, 1.0)]
 
 
 @pytest.mark.usefixtures("server")
@@ -538,7 +645,7 @@ def test_nobody_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEARML_API_HOST", "http://127.0.0.1:9")
     run.add(EPOCHS)
 
-    with pytest.raises(RetryLater, match=r"ClearML can't be reached at http://127.0.0.1:9: ConnectionError"):
+    with pytest.raises(RetryLater, match=r"ClearML can't be reached at http://127.0.0.1:9: .*refused"):
         deliver(run)
 
 

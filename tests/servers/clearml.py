@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 # From which states a task gets where without force.
 _FROM = {
@@ -43,6 +44,9 @@ class ClearMLServer:
         self.files: dict[str, bytes] = {}
         self.status = 200
         """What it answers everything with; 200 for what is asked."""
+        self.requests = 0
+        self.cuts_answers = False
+        """Whether it promises more of an answer than it gives."""
         self.answers = threading.Event()
         """Clear it, and it takes requests and never answers."""
         self.answers.set()
@@ -151,13 +155,13 @@ class ClearMLServer:
         return {"updated": 1}
 
     def _tasks_edit_hyper_params(self, body: Any) -> dict[str, Any]:
-        known = self._task(body)["hyperparams"]
+        known = self._running(body)["hyperparams"]
         for item in body["hyperparams"]:
             known.setdefault(item["section"], {})[item["name"]] = item
         return {"updated": 1}
 
     def _tasks_edit_configuration(self, body: Any) -> dict[str, Any]:
-        self._task(body)["configuration"].update({item["name"]: item for item in body["configuration"]})
+        self._running(body)["configuration"].update({item["name"]: item for item in body["configuration"]})
         return {"updated": 1}
 
     def _tasks_add_or_update_model(self, body: Any) -> dict[str, Any]:
@@ -195,6 +199,14 @@ class ClearMLServer:
         task.update(status=state, **told)
         return {"updated": 1}
 
+    def _running(self, body: Any) -> dict[str, Any]:
+        """The task, where single parameters may be edited: the server takes no force for an answer."""
+        task = self._task(body)
+        if task["status"] not in ("created", "in_progress"):
+            message = f"Task must be in one of created, in_progress, and is {task['status']}"
+            raise Refused(message)
+        return task
+
     def _task(self, body: Any) -> dict[str, Any]:
         if body.get("task") not in self.tasks:
             message = f"Invalid task id: id={body.get('task')}"
@@ -220,40 +232,55 @@ def _files(kind: str, form: bytes) -> dict[str, bytes]:
     return {part.get_param("name", header="Content-Disposition"): part.get_payload(decode=True) for part in parts}
 
 
+_Reply = tuple[int, bytes, str]
+
+
+def _respond(server: ClearMLServer, path: str, kind: str, content: bytes) -> _Reply:
+    """Status, content and its type."""
+    if path == "/" and server.status == 200:  # the server for files
+        server.files.update(_files(kind, content))
+        return _reply(path, 200)
+    if path.lstrip("/") in server.files:
+        return 200, server.files[path.lstrip("/")], "application/octet-stream"
+    if server.status != 200:
+        return _reply(path, server.status)
+    called = path.rpartition("/")[2]
+    lines = [json.loads(line) for line in content.splitlines()] if called == "events.add_batch" else None
+    try:
+        body = (json.loads(content) if content else {}) if lines is None else lines
+        return _reply(path, 200, server.answer(called, body))
+    except Refused as refusal:
+        return _reply(path, 400, message=str(refusal))
+
+
+def _reply(path: str, status: int, data: dict[str, Any] | None = None, message: str = "OK") -> _Reply:
+    endpoint = {"name": path.rpartition("/")[2], "requested_version": "2.30", "actual_version": "2.30"}
+    meta = {"id": "1", "trx": "1", "endpoint": endpoint, "result_code": status, "result_subcode": 0}
+    content = {"meta": {**meta, "result_msg": message}, "data": data or {}}
+    return status, json.dumps(content).encode(), "application/json"
+
+
 def _handler(server: ClearMLServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            called = self.path.partition("?")[0].rpartition("/")[2]
-            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            server.requests += 1
             server.answers.wait()
-            if self.path == "/" and server.status == 200:  # the server for files
-                server.files.update(_files(self.headers["Content-Type"], content))
-                self._reply(200, {})
-                return
-            if called == "debug.ping" or server.status != 200:
-                self._reply(server.status, {})
-                return
-            try:
-                body: Any = [json.loads(line) for line in content.splitlines()] if called == "events.add_batch" else {}
-                if content and called != "events.add_batch":
-                    body = json.loads(content)
-                self._reply(200, server.answer(called, body))
-            except Refused as refusal:
-                self._reply(400, {}, str(refusal))
-
-        do_POST = do_GET  # noqa: N815 - the library's name
-
-        def _reply(self, status: int, data: dict[str, Any], message: str = "OK") -> None:
-            endpoint = {"name": self.path.rpartition("/")[2], "requested_version": "2.30", "actual_version": "2.30"}
-            meta = {"id": "1", "trx": "1", "endpoint": endpoint, "result_code": status, "result_subcode": 0}
-            content = json.dumps({"meta": {**meta, "result_msg": message}, "data": data}).encode()
+            path = unquote(self.path.partition("?")[0])
+            status, content, kind = _respond(server, path, self.headers.get("Content-Type", ""), asked)
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Type", kind)
+            if server.cuts_answers:
+                self.send_header("Transfer-Encoding", "chunked")
+                content, self.close_connection = b"ffff\r\n", True
+            else:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
+
+        do_POST = do_GET  # noqa: N815 - the library's name
 
         def log_message(self, *_: Any) -> None:
             """Quietly."""

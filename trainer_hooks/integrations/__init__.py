@@ -35,8 +35,13 @@ class Opener(Protocol):
 
     settings: Settings
 
-    def __call__(self, *, resumed: str | None = None) -> Run:
-        """Open a run; `resumed` is the id of the earlier one that it continues."""
+    @property
+    def launched(self) -> bool:
+        """Whether this process was launched by a run's own, and tells in that one's stead."""
+        ...
+
+    def __call__(self, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
+        """Open a run; `resumed` is the id of the earlier one that it continues, `clearml` goes before the setting."""
         ...
 
 
@@ -47,12 +52,14 @@ class OwnOpener:
         InvalidSetting, MissingPackage: at once, with the mend in the message.
     """
 
+    launched = False
+
     def __init__(self, **settings: Any) -> None:
         self.settings = load_settings(**settings)
 
-    def __call__(self, *, resumed: str | None = None) -> Run:
+    def __call__(self, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
         """Open a run; see `Opener`."""
-        return open_run(self.settings, resumed=resumed)
+        return open_run(self.settings, resumed=resumed, clearml=clearml)
 
 
 def warn_if_untested(framework: str, version: str, oldest: str, newest: str) -> None:

@@ -6,9 +6,7 @@ what of a run becomes what.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from trainer_hooks.clearml_task import check_installed
 from trainer_hooks.destinations import Context, Receipt
@@ -34,6 +32,7 @@ from trainer_hooks.events import (
     TrackerLinked,
     Validated,
 )
+from trainer_hooks.history import read_history
 from trainer_hooks.journal import read_headers
 from trainer_hooks.replay import Attempt, Attempts
 from trainer_hooks.shield import ask
@@ -54,7 +53,7 @@ HANDLES = (*_OF_EVENTS, *_OF_TASKS)
 _MOST_POINTS = 1_000
 _MOST_CHARACTERS = 2_000_000  # the server takes 15 MB at once
 _TRIES_OF_AN_IMAGE = 5
-_WRITTEN_AFTERWARDS = ("courier", "recovery")
+_TRAINING, _COURIER = "training", "courier"
 
 
 def open_destination(context: Context) -> ClearMLDestination | None:
@@ -76,9 +75,10 @@ class ClearMLDestination:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._server = Server()
-        self._known: Task | None = None
+        self._tasks: dict[int, Task] = {}
+        self._writers: dict[int, str] = {}
         self._start = RunStarted()
-        self._images: Counter[str] = Counter()
+        self._images = _Patience()
         self._attempts = Attempts(context.run_directory)
 
     def deliver(self, records: Sequence[Record]) -> Iterator[Sequence[Receipt]]:
@@ -94,7 +94,10 @@ class ClearMLDestination:
             for together in self._split(records):
                 if self._context.stopping():
                     raise RetryLater("the courier is ending")
-                yield self._receipts(together)
+                receipts = self._receipts(together)
+                yield receipts
+                for receipt in receipts:
+                    self._let_go(receipt)
             done = True
         finally:
             if not done:  # it may have run ahead of what has been delivered
@@ -140,9 +143,9 @@ class ClearMLDestination:
         event = record.event
         if isinstance(event, TrackerLinked):
             if event.tracker == NAME:
-                self._known = Task(self._server, event)
+                self._tasks[record.attempt] = Task(self._server, event)
             return
-        task = self._task()
+        task = self._task(record)
         if isinstance(event, RunStarted):
             about = {"run": record.run, "attempt": record.attempt, "job": self._context.job}
             task.start(event, about, joined=_is_joined(attempt))
@@ -162,52 +165,91 @@ class ClearMLDestination:
         if not staged.is_file():
             message = f"its private copy {event.staged!r} is gone"
             raise Rejected(message)
-        url = self._upload(record, staged, task)
-        self._server.add_events([{**image(record, event, url), "task": task.id}])
-        staged.unlink(missing_ok=True)
-
-    def _upload(self, record: Record, staged: Path, task: Task) -> str:
-        """The image's address; one that only the server for files doesn't take holds the rest up a few times."""
         try:
-            return self._server.upload(staged, f"trainer_hooks/{task.id}/{staged.name}")
+            url = self._server.upload(staged, f"trainer_hooks/{task.id}/{staged.name}")
         except RetryLater as trouble:
-            task.find()
-            self._images[record.id] += 1
-            if self._images[record.id] < _TRIES_OF_AN_IMAGE:
-                raise
-            raise Rejected(str(trouble)) from trouble
+            task.find()  # where all of the server is away, the image is no reason
+            self._images.fail(trouble)
+            raise
+        self._images.succeed()
+        self._server.add_events([{**image(record, event, url), "task": task.id}])
+
+    def _let_go(self, receipt: Receipt) -> None:
+        """Remove the private copy of an image that is shown."""
+        event = receipt.record.event
+        if isinstance(event, ImageSaved) and event.staged is not None and receipt.refused is None:
+            (self._context.run_directory / event.staged).unlink(missing_ok=True)
 
     def _send(self, together: Sequence[tuple[Record, list[Point]]]) -> None:
         told = [
-            {**point, "task": self._task().id}
+            {**point, "task": self._task(record).id}
             for record, found in together
-            if not (isinstance(record.event, Logged) and self._is_captured(record))
+            if not self._is_captured(record)
             for point in found
         ]
         if told:
             self._server.add_events(told)
 
-    def _task(self) -> Task:
-        """The run's task, made for it where it has none."""
-        if self._known is None:
-            link = self._context.linked().get(NAME)
+    def _task(self, record: Record) -> Task:
+        """The task of the record's attempt; made for the run where neither that nor an earlier one has any."""
+        attempt = record.attempt
+        if attempt not in self._tasks:
+            links = self._links()
+            link = next((links[number] for number in sorted(links, reverse=True) if number <= attempt), None)
             if link is None:
                 link = make_task(self._server, self._context, self._start)
                 self._context.emit(link)
-            self._known = Task(self._server, link)
-        return self._known
+            self._tasks[attempt] = Task(self._server, link)
+        return self._tasks[attempt]
+
+    def _links(self) -> dict[int, TrackerLinked]:
+        attempts = read_history(self._context.run_directory).attempts
+        return {each.number: each.state.linked[NAME] for each in attempts if NAME in each.state.linked}
 
     def _is_captured(self, record: Record) -> bool:
+        """Whether the SDK in the training has sent the line already; what a launched rank prints it doesn't see."""
+        if not (isinstance(record.event, Logged) and record.event.forwarded):
+            return False
         link = self._attempts.before(record).linked.get(NAME)
-        return link is not None and link.captures_console
+        return link is not None and link.captures_console and self._writer(record) == _TRAINING
 
     def _may_end(self, record: Record, attempt: Attempt) -> bool:
         """A joined task is the script's: while that lives, its SDK kills it when the task is ended by others.
 
-        It also tells the end itself. What it can't tell, for it was killed, others have written here.
+        It also tells the end itself. What it can't tell, for it was killed, a courier has written that saw it die. And
+        a later attempt may be at work in the same task.
         """
-        header = read_headers(self._context.run_directory).get(record.segment)
-        return not _is_joined(attempt) or (header is not None and header.writer in _WRITTEN_AFTERWARDS)
+        if not _is_joined(attempt):
+            return True
+        later = {link.id for number, link in self._links().items() if number > record.attempt and link.joined}
+        return self._writer(record) == _COURIER and self._task(record).id not in later
+
+    def _writer(self, record: Record) -> str | None:
+        if record.segment not in self._writers:
+            headers = read_headers(self._context.run_directory)
+            self._writers.update({number: header.writer for number, header in headers.items()})
+        return self._writers.get(record.segment)
+
+
+class _Patience:
+    """How long images may hold up the rest, where only the server for files is away: a few tries of the first one."""
+
+    def __init__(self) -> None:
+        self._tries = 0
+
+    def fail(self, trouble: RetryLater) -> None:
+        """One more try has failed.
+
+        Raises:
+            Rejected: if it was one too many; then the images that follow are tried once.
+        """
+        self._tries += 1
+        if self._tries >= _TRIES_OF_AN_IMAGE:
+            raise Rejected(str(trouble)) from trouble
+
+    def succeed(self) -> None:
+        """The server for files is there."""
+        self._tries = 0
 
 
 def _is_joined(attempt: Attempt) -> bool:

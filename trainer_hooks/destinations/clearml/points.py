@@ -29,6 +29,7 @@ from trainer_hooks.events import (
     RunFailed,
     RunInterrupted,
     RunLost,
+    Scalar,
     SignalReceived,
     Validated,
 )
@@ -94,10 +95,14 @@ def _validation(event: Validated, attempt: Attempt) -> Iterator[Point]:
         if event.iteration is None and attempt.epoch == event.epoch:
             # An epoch's end may have told its validation, too; it is one point.
             told = attempt.metrics
-            metrics = {name: value for name, value in metrics.items() if told.get(name) != value}
+            metrics = {name: value for name, value in metrics.items() if not _is_told(name, value, told, series)}
         yield from _scalars(metrics, at, series, where)
     if event.per_class:
         yield _table("metrics per class", series, at, event.per_class)
+
+
+def _is_told(name: str, value: Scalar, told: Metrics, series: str) -> bool:
+    return told.get(name) == value and place(name, "train") == place(name, series)
 
 
 def _scalars(metrics: Metrics, iteration: int, series: str, where: str, suffix: str = "") -> Iterator[Point]:

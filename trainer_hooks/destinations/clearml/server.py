@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from trainer_hooks.clearml_task import check_installed
 from trainer_hooks.errors import Rejected, RetryLater
+from trainer_hooks.settings import without_userinfo
 from trainer_hooks.shield import ask
 
 _CONNECT, _READ = 5.0, 30.0
@@ -74,12 +76,11 @@ class Server:
             RetryLater: if it could not be put.
         """
         session = self._connected()
-        host = str(session.get_files_server_host(session.config)).rstrip("/")
-        put = ask(lambda: _post(session, host, file, key) if host.startswith("http") else _store(host, file, key))
+        put = ask(lambda: _put(session, file, key))
         if isinstance(put, Exception):
-            message = f"ClearML's server for files, {host}, does not take {file.name}: {_said(put)}"
+            message = f"ClearML's server for files does not take {file.name}: {_said(put)}"
             raise RetryLater(message)
-        return f"{host}/{key}"
+        return put
 
     def close(self) -> None:
         """Let go of the session."""
@@ -101,7 +102,7 @@ class Server:
         answer = ask(lambda: session.send_request(service, action, session.api_version, method="post", **request))
         if isinstance(answer, Exception):
             self._session = None
-            message = f"ClearML can't be reached: {_said(answer)}"
+            message = f"ClearML can't be reached: {_unanswered(answer) or _said(answer)}"
             raise RetryLater(message)
         if answer is None:
             raise _offline()
@@ -115,48 +116,81 @@ def _connect() -> Any:
         RetryLater: if that can't be had: the server may come up, and credentials may be set for a later sync.
     """
     check_installed()
-    import requests
     from clearml.backend_api import Session
-    from clearml.config import config_obj
 
     class OurSession(Session):  # type: ignore[misc]
+        """The SDK's own, but that each request is made once: by itself it repeats some of them for ever."""
+
         _session_initial_timeout = _session_timeout = _write_session_timeout = (_CONNECT, _READ)
+
+        @property
+        def _Session__http_session(self) -> Any:  # noqa: N802 - the SDK's private name for it
+            return self.http
+
+        @_Session__http_session.setter
+        def _Session__http_session(self, http: Any) -> None:  # noqa: N802 - as above
+            http.request = _once(http.request)
+            self.http = http
 
     if Session._offline_mode:  # noqa: SLF001 - has no public way to be asked
         raise _offline()
-    host = Session.get_api_server_host()
-    # Asked first: with a certificate that can't be verified the SDK would try for ever.
-    verify = config_obj.get("api.verify_certificate", default=True)
-    reached = ask(lambda: requests.get(f"{host}/debug.ping", timeout=(_CONNECT, _READ), verify=verify))
-    if isinstance(reached, Exception):
-        message = f"ClearML can't be reached at {host}: {_said(reached)}"
-        raise RetryLater(message)
-    if reached.status_code >= _SERVER_ERROR:
-        message = f"ClearML at {host} answers {reached.status_code}"
-        raise RetryLater(message)
     logger = logging.getLogger("trainer_hooks.clearml")
     session = ask(lambda: OurSession(initialize_logging=False, logger=logger, http_retries_config=dict(_ONCE)))
     if isinstance(session, Exception):
-        message = (
-            f"ClearML at {host} takes no login: {_said(session)}; set CLEARML_API_HOST, CLEARML_API_ACCESS_KEY and "
-            "CLEARML_API_SECRET_KEY, or run clearml-init"
-        )
+        unanswered = _unanswered(session)
+        message = f"ClearML can't be reached at {_host(Session)}: {unanswered}"
+        if unanswered is None:
+            message = (
+                f"ClearML at {_host(Session)} takes no login: {_said(session)}; set CLEARML_API_HOST, "
+                "CLEARML_API_ACCESS_KEY and CLEARML_API_SECRET_KEY, or run clearml-init"
+            )
         raise RetryLater(message)
     return session
 
 
+class _Unanswered(Exception):
+    """A request got no answer that the SDK would make anything of but the same request again."""
+
+
+def _once(request: Callable[..., Any]) -> Callable[..., Any]:
+    def made(*arguments: Any, **options: Any) -> Any:
+        answer = ask(lambda: request(*arguments, **options))
+        if isinstance(answer, Exception):
+            raise _Unanswered(_said(answer)) from answer
+        if answer.status_code >= _SERVER_ERROR:
+            message = f"it answers {answer.status_code}"
+            raise _Unanswered(message)
+        return answer
+
+    return made
+
+
+def _unanswered(error: BaseException | None) -> _Unanswered | None:
+    """The request without an answer that is behind the error, if there is one."""
+    while error is not None and not isinstance(error, _Unanswered):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _host(session: Any) -> str:
+    host = ask(session.get_api_server_host)
+    return str(without_userinfo(host)) if isinstance(host, str) else "an address that is not set"
+
+
+def _put(session: Any, file: Path, key: str) -> str:
+    host = str(session.get_files_server_host(session.config)).rstrip("/")
+    if host.startswith("http"):
+        _post(session, host, file, key)
+    else:
+        _store(host, file, key)
+    return f"{without_userinfo(host)}/{quote(key)}"
+
+
 def _post(session: Any, host: str, file: Path, key: str) -> None:
     """As the SDK does: a form with one file, whose name is its path there."""
-    import requests
-
     with file.open("rb") as content:
-        answer = requests.post(
-            host,
-            files={key: (key, content)},
-            headers=session.add_auth_headers({}),
-            timeout=(_CONNECT, _READ),
-            verify=session.config.get("api.verify_certificate", default=True),
-        )
+        form, headers = {key: (key, content)}, session.add_auth_headers({})
+        answer = session.http.post(host, files=form, headers=headers, timeout=(_CONNECT, _READ))
     answer.raise_for_status()
 
 
@@ -173,7 +207,7 @@ def _offline() -> RetryLater:
 
 def _web(session: Any) -> str:
     with contextlib.suppress(ValueError):  # an address that its pages' one can't be made of
-        return str(session.get_app_server_host(session.config))
+        return str(without_userinfo(session.get_app_server_host(session.config)))
     return ""
 
 
@@ -196,4 +230,8 @@ def _read(called: str, answer: Any) -> dict[str, Any]:
 
 
 def _said(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_TEXT]
+    # Of what requests wraps in "Max retries exceeded", though there is no retry, the reason alone.
+    cause = getattr(error.args[0], "reason", None) if error.args else None
+    told = cause if isinstance(cause, Exception) else error
+    text = str(without_userinfo(f"{type(told).__name__}: {told}"))
+    return " ".join(text.split())[:_LONGEST_TEXT]

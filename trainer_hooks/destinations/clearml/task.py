@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from trainer_hooks.destinations import Context
 from trainer_hooks.destinations.clearml.server import Server
+from trainer_hooks.errors import Rejected
 from trainer_hooks.events import (
     CheckpointStored,
     ExportCompleted,
@@ -20,12 +22,16 @@ from trainer_hooks.events import (
     RunStarted,
     TrackerLinked,
 )
+from trainer_hooks.journal import owner, read_headers
 from trainer_hooks.replay import Attempt
 
 NAME = "clearml"
 _PROJECT = "trainer_hooks"
 _TYPES = {"training": "training", "validation": "testing", "test": "testing", "inference": "inference"}
 _LONGEST_REASON = 1_000
+_DIGEST = 12
+_EDITABLE = ("created", "in_progress")
+"""The states in which the server takes single parameters, force or no force."""
 
 
 class Task:
@@ -57,11 +63,29 @@ class Task:
             for section, values in _sections(event, run).items()
             for name, value in _flat(values)
         ]
+        text = msgspec.json.format(msgspec.json.encode(event.params), indent=2).decode()
+        all_of_it = {"name": "Training", "value": text, "type": "json", "description": "parameters of the training"}
+        configuration = [all_of_it] if event.params else []
+        known = self._call("tasks", "get_by_id")["task"]
+        if known.get("status") not in _EDITABLE:
+            self._describe_one_that_is_over(known, parameters, configuration)
+            return
         self._call("tasks", "edit_hyper_params", hyperparams=parameters, replace_hyperparams="none", force=True)
-        if event.params:
-            text = msgspec.json.format(msgspec.json.encode(event.params), indent=2).decode()
-            item = {"name": "Training", "value": text, "type": "json", "description": "parameters of the training"}
-            self._call("tasks", "edit_configuration", configuration=[item], replace_configuration=False, force=True)
+        if configuration:
+            self._call(
+                "tasks", "edit_configuration", configuration=configuration, replace_configuration=False, force=True
+            )
+
+    def _describe_one_that_is_over(
+        self, known: dict[str, Any], parameters: Sequence[dict[str, Any]], configuration: Sequence[dict[str, Any]]
+    ) -> None:
+        """A joined one whose script has ended before this could be told: the server takes it only as a whole."""
+        sections: dict[str, dict[str, Any]] = {**(known.get("hyperparams") or {})}
+        for parameter in parameters:
+            section = parameter["section"]
+            sections[section] = {**sections.get(section, {}), parameter["name"]: parameter}
+        items = {**(known.get("configuration") or {}), **{item["name"]: item for item in configuration}}
+        self._call("tasks", "edit", hyperparams=sections, configuration=items, force=True)
 
     def add_model(self, stored: CheckpointStored, attempt: Attempt) -> None:
         """Register a stored checkpoint as an output model, where it lies; a newer one of its name replaces it."""
@@ -97,11 +121,11 @@ class Task:
         known = self._known_models()
         if name in known:
             self._server.call("models", "edit", model=known[name], **model)
-            return
-        full = f"{self.link.name} - {name}" if self.link.name else name
-        made = self._server.call("models", "create", name=full, task=self.id, ready=False, **model)
-        self._call("tasks", "add_or_update_model", name=name, model=made["id"], type="output")
-        known[name] = made["id"]
+        else:
+            full = f"{self.link.name} - {name}" if self.link.name else name
+            known[name] = self._server.call("models", "create", name=full, task=self.id, ready=False, **model)["id"]
+        # Also of one that is known: the try that made it may have failed here.
+        self._call("tasks", "add_or_update_model", name=name, model=known[name], type="output")
 
     def _known_models(self) -> dict[str, str]:
         if self._models is None:
@@ -116,10 +140,13 @@ class Task:
 def make_task(server: Server, context: Context, event: RunStarted) -> TrackerLinked:
     """Make the run's task, or find the one that a courier has made that died before it could say so."""
     settings = context.settings
-    job = f"Training Job {context.job}" if context.job != context.run else context.run
-    name = settings.clearml_task or job
+    headers = read_headers(context.run_directory)
+    job = owner(headers).job
+    name = settings.clearml_task or (f"Training Job {job}" if job else context.run)
     project = _project(server, settings.clearml_project or _PROJECT)
-    mark = f"run {context.run}, by trainer_hooks"
+    # Of several directories, each may have a run of that name: the process that began it tells them apart.
+    began = hashlib.sha256(msgspec.json.encode(headers[min(headers)].process)).hexdigest()[:_DIGEST]
+    mark = f"run {context.run}, {began}, by trainer_hooks"
     found = _find(server, project, name, mark)
     if found is None:
         tags = [tag for tag in ("trainer_hooks", event.framework) if tag]
@@ -131,11 +158,22 @@ def make_task(server: Server, context: Context, event: RunStarted) -> TrackerLin
 
 
 def _project(server: Server, name: str) -> str:
+    found = _find_project(server, name)
+    if found is not None:
+        return found
+    try:
+        return str(server.call("projects", "create", name=name, description="")["id"])
+    except Rejected:
+        found = _find_project(server, name)  # another run may have made it a moment ago
+        if found is None:
+            raise
+        return found
+
+
+def _find_project(server: Server, name: str) -> str | None:
     found = server.call("projects", "get_all", name=_exactly(name), only_fields=["id", "name"])
-    for project in found.get("projects") or []:
-        if project.get("name") == name:
-            return str(project["id"])
-    return str(server.call("projects", "create", name=name, description="")["id"])
+    projects = (project for project in found.get("projects") or [] if project.get("name") == name)
+    return next((str(project["id"]) for project in projects), None)
 
 
 def _find(server: Server, project: str, name: str, mark: str) -> str | None:

@@ -119,7 +119,9 @@ class _Construction(Observer):
             # Which of its works was wanted is not known yet; what can train was most likely to.
             can_train = options.get("train_cfg") is not None
             _begin(runner, "training" if can_train else "test", opener)
-            _works.pop(runner).run.end_with(error)
+            work = _works.pop(runner)
+            work.let_go()
+            work.run.end_with(error)
 
 
 class _Working(Observer):

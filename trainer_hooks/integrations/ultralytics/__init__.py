@@ -26,7 +26,7 @@ from trainer_hooks.clearml_task import is_mirrored
 from trainer_hooks.files import write_whole
 from trainer_hooks.integrations import Opener, OwnOpener, warn_if_untested
 from trainer_hooks.integrations.ultralytics.description import class_names, describe, output_dir, per_class
-from trainer_hooks.integrations.ultralytics.own_clearml import hold_back
+from trainer_hooks.integrations.ultralytics.own_clearml import hold_back, stands_in, take_out
 from trainer_hooks.run import Run
 from trainer_hooks.settings import Settings
 from trainer_hooks.shield import Observer, Patch, attempt, followed, guard, observed
@@ -132,7 +132,10 @@ class _Construction(Observer):
 
     def before(self, *_: Any, **__: Any) -> None:
         # It is now that the host gives the trainer its own callbacks.
-        self._held.append(hold_back() if is_mirrored(self._opener.settings) else lambda: None)
+        self._held.append(hold_back() if self._is_mirrored() else lambda: None)
+
+    def _is_mirrored(self) -> bool:
+        return is_mirrored(self._opener.settings, launched=self._opener.launched)
 
     def returned(self, *_: Any, **__: Any) -> None:
         self._held.pop()()
@@ -204,7 +207,11 @@ def _begin(trainer: Any, opener: Opener) -> _Told:
     folder = output_dir(trainer)
     if folder and getattr(trainer, "resume", False):
         resumed = attempt("looking for the resumed run", find_run_by_output, opener.settings.root, folder)
-    told = _told[trainer] = _Told(opener(resumed=resumed))
+    # Where the host's own callback is at work, and nobody has asked for ours, the task is that one's.
+    leave = opener.settings.clearml is None and stands_in(trainer)
+    told = _told[trainer] = _Told(opener(resumed=resumed, clearml=False if leave else None))
+    if told.run.is_mirrored:
+        take_out(trainer)
     told.run.forward_logs(_LOGGER)
     told.run.started(**describe(trainer))
     return told

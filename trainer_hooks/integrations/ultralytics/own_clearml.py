@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import Any
 
 from ultralytics.utils import SETTINGS
 
@@ -32,10 +33,31 @@ def hold_back() -> Callable[[], None]:
 
     def let_go() -> None:
         _set(value=found)
-        if callbacks:
+        if module is None:
+            sys.modules.pop(_MODULE, None)
+        elif callbacks:
             vars(module)["callbacks"] = callbacks
 
     return let_go
+
+
+def stands_in(trainer: Any) -> bool:
+    """Whether the trainer has it."""
+    return any(_is_own(callback) for callbacks in _callbacks(trainer) for callback in callbacks)
+
+
+def take_out(trainer: Any) -> None:
+    """Leave it out of the trainer: one that was built before, or, in older versions, has a model's callbacks."""
+    for callbacks in _callbacks(trainer):
+        callbacks[:] = [callback for callback in callbacks if not _is_own(callback)]
+
+
+def _callbacks(trainer: Any) -> list[list[Any]]:
+    return list((getattr(trainer, "callbacks", None) or {}).values())
+
+
+def _is_own(callback: Any) -> bool:
+    return getattr(callback, "__module__", None) == _MODULE
 
 
 def _set(*, value: object) -> None:
