@@ -133,7 +133,7 @@ class Run(Reporter):
     @property
     def is_mirrored(self) -> bool:
         """Whether ClearML is to show the run, too."""
-        return bool(self.settings.clearml) or "clearml" in self.state.linked
+        return self._claim is not None and (bool(self.settings.clearml) or "clearml" in self.state.linked)
 
     @property
     def is_heard(self) -> bool:

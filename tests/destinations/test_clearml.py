@@ -458,6 +458,20 @@ def test_an_attempt_that_was_lost_does_not_end_the_task_of_the_next(
     assert ("a", "train", 2, 2.0) in server.scalars(second)
 
 
+def test_an_attempt_that_had_no_task_goes_to_the_next_ones_and_does_not_end_it(server: ClearMLServer, run: Run) -> None:
+    run.add(EPOCHS, EpochEnded(epoch=1, metrics={"a": 1.0}), RunFailed(error="UnknownError", message=""))
+    run.close()
+    again = Run(run.directory, attempt=2)
+    joined(server, again)
+    again.add(EPOCHS)
+
+    deliver(again, clearml=None)
+
+    assert server.task["status"] == "in_progress"
+    assert "tasks.started" not in server.calls
+    assert server.scalars(JOINED.id) == [("a", "train", 1, 1.0)]
+
+
 def test_a_joined_task_whose_process_was_killed_is_ended(server: ClearMLServer, run: Run) -> None:
     joined(server, run)
     run.add(EPOCHS)
@@ -529,6 +543,20 @@ def test_an_image_is_a_debug_sample(server: ClearMLServer, run: Run) -> None:
     assert (event["metric"], event["iter"]) == ("curve", 2)
     assert httpx.get(event["url"]).content == b"an image"
     assert not copy.exists()
+
+
+def test_an_image_where_the_server_for_files_is_a_store(
+    server: ClearMLServer, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CLEARML_FILES_HOST", f"file://{tmp_path}/files")
+    monkeypatch.setenv("CLEARML_CACHE_DIR", str(tmp_path / "cache"))
+    (run.directory / "images").mkdir()
+    (run.directory / "images" / "1.png").write_bytes(b"an image")
+
+    told(run, server, EPOCHS, ImageSaved(title="curve", path="/runs/curve.png", staged="images/1.png"))
+
+    (event,) = (event for event in server.events if event["type"] == "training_debug_image")
+    assert Path(event["url"].removeprefix("file://")).read_bytes() == b"an image"
 
 
 def test_an_image_that_was_not_copied_is_not_shown(server: ClearMLServer, run: Run) -> None:

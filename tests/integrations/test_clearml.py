@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -483,14 +482,12 @@ def test_what_clearml_copies_by_itself_is_held_back_while_the_run_is_open(
 
 
 def test_exit_does_not_wait_for_a_server_that_hangs(tmp_path: Path, server: ClearMLServer) -> None:
+    """It was never reached; else it would wait for longer than the test does."""
     server.answers.clear()
-    began = time.monotonic()
 
-    done = train(ultralytics, tmp_path, server, **MIRRORED)
+    done = train(ultralytics, tmp_path, server, **{**MIRRORED, "TRAINER_HOOKS_FLUSH_TIMEOUT": "600"})
 
     assert done.returncode == 0, done.stderr
-    # Five seconds, since it was never reached, and the training's own.
-    assert time.monotonic() - began < 40
 
 
 # Set-up

@@ -6,6 +6,7 @@ what of a run becomes what.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from trainer_hooks.clearml_task import check_installed
@@ -53,6 +54,7 @@ HANDLES = (*_OF_EVENTS, *_OF_TASKS)
 _MOST_POINTS = 1_000
 _MOST_CHARACTERS = 2_000_000  # the server takes 15 MB at once
 _TRIES_OF_AN_IMAGE = 5
+_UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
 _TRAINING, _COURIER = "training", "courier"
 
 
@@ -148,7 +150,7 @@ class ClearMLDestination:
         task = self._task(record)
         if isinstance(event, RunStarted):
             about = {"run": record.run, "attempt": record.attempt, "job": self._context.job}
-            task.start(event, about, joined=_is_joined(attempt))
+            task.start(event, about, joined=_is_joined(attempt) or self._is_of_a_later_script(record))
         elif isinstance(event, CheckpointStored):
             task.add_model(event, attempt)
         elif isinstance(event, ExportCompleted):
@@ -166,7 +168,7 @@ class ClearMLDestination:
             message = f"its private copy {event.staged!r} is gone"
             raise Rejected(message)
         try:
-            url = self._server.upload(staged, f"trainer_hooks/{task.id}/{staged.name}")
+            url = self._server.upload(staged, f"trainer_hooks/{task.id}/{_UNSAFE.sub('_', staged.name)}")
         except RetryLater as trouble:
             task.find()  # where all of the server is away, the image is no reason
             self._images.fail(trouble)
@@ -191,14 +193,16 @@ class ClearMLDestination:
             self._server.add_events(told)
 
     def _task(self, record: Record) -> Task:
-        """The task of the record's attempt; made for the run where neither that nor an earlier one has any."""
+        """The task of the record's attempt, else that of the nearest one before or behind; made where none has any."""
         attempt = record.attempt
         if attempt not in self._tasks:
             links = self._links()
-            link = next((links[number] for number in sorted(links, reverse=True) if number <= attempt), None)
-            if link is None:
+            nearest = max((number for number in links if number <= attempt), default=min(links, default=None))
+            if nearest is None:
                 link = make_task(self._server, self._context, self._start)
                 self._context.emit(link)
+            else:
+                link = links[nearest]
             self._tasks[attempt] = Task(self._server, link)
         return self._tasks[attempt]
 
@@ -216,13 +220,16 @@ class ClearMLDestination:
     def _may_end(self, record: Record, attempt: Attempt) -> bool:
         """A joined task is the script's: while that lives, its SDK kills it when the task is ended by others.
 
-        It also tells the end itself. What it can't tell, for it was killed, a courier has written that saw it die. And
-        a later attempt may be at work in the same task.
+        It also tells the end itself. What it can't tell, for it was killed, a courier has written that saw it die.
         """
-        if not _is_joined(attempt):
-            return True
+        if self._is_of_a_later_script(record):
+            return False
+        return not _is_joined(attempt) or self._writer(record) == _COURIER
+
+    def _is_of_a_later_script(self, record: Record) -> bool:
+        """Whether a later attempt's script has joined the same task, and may be at work in it."""
         later = {link.id for number, link in self._links().items() if number > record.attempt and link.joined}
-        return self._writer(record) == _COURIER and self._task(record).id not in later
+        return self._task(record).id in later
 
     def _writer(self, record: Record) -> str | None:
         if record.segment not in self._writers:

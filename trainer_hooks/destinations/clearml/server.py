@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -70,7 +69,7 @@ class Server:
             raise Rejected(message[:_LONGEST_TEXT])
 
     def upload(self, file: Path, key: str) -> str:
-        """Put a file on the server for files; returns its address there.
+        """Put a file on the server for files; returns its address there. `key` is a path that needs no quoting.
 
         Raises:
             RetryLater: if it could not be put.
@@ -183,7 +182,7 @@ def _put(session: Any, file: Path, key: str) -> str:
         _post(session, host, file, key)
     else:
         _store(host, file, key)
-    return f"{without_userinfo(host)}/{quote(key)}"
+    return f"{without_userinfo(host)}/{key}"
 
 
 def _post(session: Any, host: str, file: Path, key: str) -> None:
@@ -198,7 +197,10 @@ def _store(host: str, file: Path, key: str) -> None:
     """Where that server is a bucket."""
     from clearml import StorageManager
 
-    StorageManager.upload_file(local_file=str(file), remote_url=f"{host}/{key}", wait_for_upload=True, retries=1)
+    target = f"{host}/{key}"
+    if not StorageManager.upload_file(local_file=str(file), remote_url=target, wait_for_upload=True, retries=1):
+        message = f"{without_userinfo(target)} was not stored"
+        raise OSError(message)
 
 
 def _offline() -> RetryLater:

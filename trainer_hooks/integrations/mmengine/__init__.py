@@ -174,7 +174,7 @@ def _begin(runner: Any, operation: Operation, opener: Opener) -> None:
     checkpoint = attempt("reading what to resume", resumed_from, runner) if operation == "training" else None
     resumed = attempt("looking for the resumed run", _find_resumed, opener, runner, checkpoint) if checkpoint else None
     run = opener(resumed=resumed)
-    let_clearml_go = hold_back(runner, run) if run.is_mirrored else None
+    let_clearml_go = attempt("holding ClearMLVisBackend back", hold_back, runner, run) if run.is_mirrored else None
     _works[runner] = Work(run, operation, _wrapping.hear_iterations, let_clearml_go)
     if run.is_heard:
         if hasattr(runner, "logger"):

@@ -208,10 +208,10 @@ def _begin(trainer: Any, opener: Opener) -> _Told:
     if folder and getattr(trainer, "resume", False):
         resumed = attempt("looking for the resumed run", find_run_by_output, opener.settings.root, folder)
     # Where the host's own callback is at work, and nobody has asked for ours, the task is that one's.
-    leave = opener.settings.clearml is None and stands_in(trainer)
+    leave = opener.settings.clearml is None and attempt("looking for its ClearML callback", stands_in, trainer)
     told = _told[trainer] = _Told(opener(resumed=resumed, clearml=False if leave else None))
     if told.run.is_mirrored:
-        take_out(trainer)
+        attempt("taking its ClearML callback out", take_out, trainer)
     told.run.forward_logs(_LOGGER)
     told.run.started(**describe(trainer))
     return told
