@@ -46,6 +46,7 @@ def test_the_public_names_are_these():
         "__version__",
         "autolog",
         "current_run",
+        "get_checkpoint",
         "start_run",
     ]
     assert dir(trainer_hooks) == sorted(trainer_hooks.__all__)

@@ -27,6 +27,7 @@ EVERY = {
     "storage_access_key": ("INTERNAL_STORAGE_ACCESS_KEY", "hunter2", "hunter2", "other"),
     "storage_secret_key": ("INTERNAL_STORAGE_SECRET_KEY", "hunter2", "hunter2", "other"),
     "storage_bucket": ("INTERNAL_BUCKET_CHECKPOINTS", "checkpoints", "checkpoints", "other"),
+    "resume": ("TRAINER_HOOKS_RESUME", "auto", "auto", "never"),
     "clearml": ("TRAINER_HOOKS_CLEARML", "1", True, False),
     "clearml_project": ("TRAINER_HOOKS_CLEARML_PROJECT", "Project 12", "Project 12", "other"),
     "clearml_task": ("TRAINER_HOOKS_CLEARML_TASK", "Training Job 7", "Training Job 7", "other"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trainer_hooks.autologging import Autolog, autolog
     from trainer_hooks.errors import ErrorType, TrainerHooksError
     from trainer_hooks.integrations.mmengine import TrainerHook as TrainerHook
-    from trainer_hooks.run import Run, current_run, start_run
+    from trainer_hooks.run import Run, current_run, get_checkpoint, start_run
 
 __version__ = "0.1.0.dev0"
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "__version__",
     "autolog",
     "current_run",
+    "get_checkpoint",
     "start_run",
 ]
 
@@ -37,6 +38,7 @@ _HOMES = {
     "TrainerHook": "integrations.mmengine",  # for configs; not in __all__, for it needs MMEngine
     "Run": "run",
     "current_run": "run",
+    "get_checkpoint": "run",
     "start_run": "run",
 }
 

@@ -10,7 +10,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -33,6 +33,7 @@ _HEAD = 10
 _NEWEST = 50
 _LONGEST_NAME = 150
 _DIGEST = 16
+_ORIGIN = 4
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Claim:
     settings: Settings
 
 
-def claim_somewhere(settings: Settings, resumed: str | None = None) -> Claim | None:
+def claim_somewhere(settings: Settings, resumed: str | None = None, *, after: int = 0) -> Claim | None:
     """`claim` in the settings' directory, else, with a warning, among the temporary files; None if neither will do."""
     places: dict[str, Callable[[], Path]] = {
         settings.directory: lambda: settings.root,
@@ -58,7 +59,7 @@ def claim_somewhere(settings: Settings, resumed: str | None = None) -> Claim | N
     for place, find_root in places.items():
         try:
             root = find_root()
-            claimed = claim(root, msgspec.structs.replace(settings, directory=str(root)), resumed)
+            claimed = claim(root, msgspec.structs.replace(settings, directory=str(root)), resumed, after=after)
         except OSError as error:
             _log.warning("runs can't be kept in %s: %s", place, error)
             continue
@@ -73,10 +74,11 @@ def claim_somewhere(settings: Settings, resumed: str | None = None) -> Claim | N
     return None
 
 
-def claim(root: Path, settings: Settings, resumed: str | None = None) -> Claim:
+def claim(root: Path, settings: Settings, resumed: str | None = None, *, after: int = 0) -> Claim:
     """Make this process the next attempt of the run that it continues, or the first of a new one.
 
     The run is named by the settings (`run_id`, else `job_id`), or is the one that `resumed` names; else it is new.
+    `after` is an earlier attempt that is known of from elsewhere: the disk may have begun empty since.
     Where that run is at work in another live process, or was finished by this very process, this is a run beside it,
     with a number behind its name and without the job: the platform hears one voice.
 
@@ -92,7 +94,7 @@ def claim(root: Path, settings: Settings, resumed: str | None = None) -> Claim:
         with contextlib.ExitStack() as held:
             with contextlib.suppress(TimeoutError):  # who holds it so long is stuck: `_is_first` has to do then
                 held.enter_context(locked(directory / _LOCK_FILE, _CLAIM_WITHIN))
-            claimed = _claim_directory(directory, run, own, resuming=resumed is not None)
+            claimed = _claim_directory(directory, run, own, resuming=resumed is not None, after=after)
         if claimed is not None:
             return claimed
     message = f"there are too many runs named {wanted!r} in {root}"
@@ -106,7 +108,7 @@ def join(directory: Path, attempt: int, writer: str, settings: Settings) -> Clai
         OSError: if the segment can't be written.
     """
     header = owner(read_headers(directory), attempt)
-    journal = Journal(directory, run=header.run, attempt=attempt, writer=writer, job=header.job)
+    journal = Journal.beside(directory, header, writer)
     return Claim(directory, header.run, attempt, journal, settings)
 
 
@@ -155,11 +157,22 @@ def _temporary_root() -> Path:
     return Path(tempfile.gettempdir()) / f"trainer_runs-{os.getuid()}"
 
 
-def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming: bool) -> Claim | None:
-    attempt = _next_attempt(directory, resuming=resuming)
-    if attempt is None:
+def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming: bool, after: int) -> Claim | None:
+    headers = read_headers(directory)
+    newest = _newest_ended(directory, headers, resuming=resuming) if headers else 0
+    if newest is None:
         return None
-    journal = Journal(directory, run=run, attempt=attempt, writer="training", job=settings.job_id, launch=launch_id())
+    attempt = max(newest, after) + 1
+    origin = owner(headers).origin if headers else secrets.token_hex(_ORIGIN)
+    journal = Journal(
+        directory,
+        run=run,
+        attempt=attempt,
+        writer="training",
+        job=settings.job_id,
+        launch=launch_id(),
+        origin=origin,
+    )
     if not _is_first(directory, attempt, journal):
         journal.close()
         return None
@@ -167,16 +180,13 @@ def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming:
     return Claim(directory, run, attempt, journal, settings)
 
 
-def _next_attempt(directory: Path, *, resuming: bool) -> int | None:
-    """The number of the next attempt, the one before it brought to an end; None if the run is not free.
+def _newest_ended(directory: Path, headers: Mapping[int, SegmentOpened], *, resuming: bool) -> int | None:
+    """The number of the newest attempt, now brought to an end if nobody has ended it; None if the run is not free.
 
     A second training in one process is a run of its own, unless it resumes the first.
     """
-    headers = read_headers(directory)
-    newest = max((header.attempt for header in headers.values()), default=0)
-    if newest == 0:
-        return 1
     before = owner(headers)
+    newest = before.attempt
     # The ends of its segments tell whether it has ended: this is the training's thread, and journals can be long.
     ends = {number: max(0, size - _TAIL) for number, size in sizes(directory).items()}
     state = state_of(read_records(directory, ends), newest)
@@ -187,11 +197,11 @@ def _next_attempt(directory: Path, *, resuming: bool) -> int | None:
         return None
     if not ended:
         _close_lost(directory, before, state, seen=lives is False)
-    return newest + 1
+    return newest
 
 
 def _close_lost(directory: Path, before: SegmentOpened, state: RunState, *, seen: bool) -> None:
-    journal = Journal(directory, run=before.run, attempt=before.attempt, writer="recovery", job=before.job)
+    journal = Journal.beside(directory, before, "recovery")
     gone = "its process was gone" if seen else "its process, on another host or in another container, had not ended it"
     journal.append(RunLost(reason=f"{gone} when the next attempt began", **state.reached))
     journal.close()

@@ -9,8 +9,9 @@ from typing import Any
 
 from trainer_hooks.attempts import load_addresses
 from trainer_hooks.errors import UnknownFramework
-from trainer_hooks.integrations import find_attach, known_frameworks
-from trainer_hooks.run import Run, current_run, join_run, load_settings, open_run
+from trainer_hooks.integrations import OwnOpener, find_attach, known_frameworks
+from trainer_hooks.restore import Restored
+from trainer_hooks.run import Run, current_run, join_run, load_settings
 from trainer_hooks.settings import Settings
 
 
@@ -57,19 +58,22 @@ class Autolog:
         self.detach()
 
 
-class _Opener:
+class _Opener(OwnOpener):
     """Opens runs with the settings of the latest `autolog` call; or, in a launched rank, joins the launching run."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+        super().__init__(settings)
         self.place: tuple[str, int] | None = None
 
     @property
     def launched(self) -> bool:
         return self.place is not None
 
+    def restore(self) -> Restored | None:
+        return None if self.place else super().restore()  # the launching process has
+
     def __call__(self, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
-        return join_run(*self.place) if self.place else open_run(self.settings, resumed=resumed, clearml=clearml)
+        return join_run(*self.place) if self.place else super().__call__(resumed=resumed, clearml=clearml)
 
 
 _autolog = Autolog()

@@ -11,12 +11,13 @@ changed nothing: the old checkpoint and its manifest are there as before.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
+from trainer_hooks.checkpoint_files import DamagedCheckpoint, examine
 from trainer_hooks.errors import ObjectMissing
 from trainer_hooks.events import Metrics
 from trainer_hooks.storage import Storage
@@ -63,6 +64,32 @@ class CheckpointStore:
             return msgspec.json.decode(self._storage.read(key + _MANIFEST_SUFFIX), type=Manifest)
         except (ObjectMissing, msgspec.MsgspecError, UnicodeDecodeError):
             return None
+
+    def manifests(self) -> Iterator[Manifest]:
+        """Of all checkpoints of the job that can be vouched for."""
+        for stored in self._storage.list(f"checkpoints/{_path_part(self._job)}/"):
+            if stored.key.endswith(_MANIFEST_SUFFIX):
+                manifest = self.manifest(stored.key.removesuffix(_MANIFEST_SUFFIX))
+                if manifest is not None:
+                    yield manifest
+
+    def fetch(self, manifest: Manifest, target: Path) -> None:
+        """Download what the manifest speaks of, whole and verified by its SHA-256, or not at all.
+
+        Raises:
+            DamagedCheckpoint: if something else lies there, or a file that isn't whole.
+            OSError: if the target can't be written.
+        """
+        arriving = target.with_name(f".{target.name}.arriving")
+        try:
+            self._storage.get(manifest.key, arriving)
+            found = examine(arriving, target.suffix)
+            if (found.sha256, found.size) != (manifest.sha256, manifest.size):
+                message = f"{self._storage.uri(manifest.key)} is not what its manifest says"
+                raise DamagedCheckpoint(message)
+            arriving.replace(target)
+        finally:
+            arriving.unlink(missing_ok=True)
 
     def store(self, source: Path, manifests: Sequence[Manifest], go_on: Callable[[], None]) -> None:
         """Store the file under each manifest's key: sent once at most, then copied within the storage.

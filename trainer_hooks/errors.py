@@ -4,7 +4,8 @@ TrainerHooksError
 ├── SetupError                what the user can mend: raised at once, with the mend in the message
 │   ├── UnknownFramework
 │   ├── MissingPackage
-│   └── InvalidSetting
+│   ├── InvalidSetting
+│   └── CannotResume          what to go on from can't be told: beginning anew would replace it
 ├── StorageError              an object store or directory could not do what was asked
 │   ├── ObjectMissing
 │   └── StorageRefused        permission, unknown bucket, malformed key: trying again won't help
@@ -39,6 +40,14 @@ class MissingPackage(SetupError):
 
 class InvalidSetting(SetupError, ValueError):
     """A setting has a value that can't be used; names the setting, its source and what it takes."""
+
+
+class CannotResume(SetupError):
+    """It was asked to go on where an earlier attempt has ended, and where that is can't be found out.
+
+    It reaches the user's code even from within a host's function: a training that silently began anew would overwrite
+    the checkpoints that it should have gone on from.
+    """
 
 
 class StorageError(TrainerHooksError):

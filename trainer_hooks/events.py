@@ -53,7 +53,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 class SegmentOpened(Event, frozen=True):
     """The first record of every segment: whose it is. `writer` is "training", "courier" or "rank <n>".
 
-    `launch` is what the processes of one distributed launch have in common, where there is one.
+    `launch` is what the processes of one distributed launch have in common, where there is one. `origin` tells this
+    run directory from another one of the same run: a container that starts with an empty disk numbers its segments
+    anew.
     """
 
     format: int
@@ -64,6 +66,7 @@ class SegmentOpened(Event, frozen=True):
     process: Process
     job: str | None = None
     launch: str | None = None
+    origin: str = ""
 
 
 class RunStarted(Event, frozen=True):
@@ -340,8 +343,10 @@ class Record(msgspec.Struct, frozen=True):
     time: float
     event: AnyEvent
     end: int
+    origin: str = ""
 
     @property
     def id(self) -> str:
-        """Unique for ever, the idempotency key of the event: run, segment, sequence within the segment."""
-        return f"{self.run}.{self.segment}.{self.seq}"
+        """Unique for ever, the idempotency key of the event: run, run directory, segment, sequence within it."""
+        place = f"{self.origin}-{self.segment}" if self.origin else self.segment
+        return f"{self.run}.{place}.{self.seq}"

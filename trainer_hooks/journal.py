@@ -77,7 +77,7 @@ _decode_event = msgspec.json.Decoder(AnyEvent).decode
 class Journal:
     """Appends the events of this process. Safe to use from any thread; silent in a forked child."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of its first record
         self,
         run_directory: Path,
         *,
@@ -86,6 +86,7 @@ class Journal:
         writer: str,
         job: str | None = None,
         launch: str | None = None,
+        origin: str = "",
     ) -> None:
         """Open the next segment; its first record says all of this.
 
@@ -101,6 +102,7 @@ class Journal:
             writer=writer,
             job=job,
             launch=launch,
+            origin=origin,
             process=this_process(),
         )
         # Re-entrant: a signal handler or a finalizer may emit while this very thread is emitting.
@@ -115,6 +117,17 @@ class Journal:
         self._torn = self._written = 0
         self._numbers = itertools.count(1)
         self._open_segment()
+
+    @classmethod
+    def beside(cls, run_directory: Path, header: SegmentOpened, writer: str) -> Journal:
+        """A segment of another writer's in the attempt that the header belongs to.
+
+        Raises:
+            OSError: as the constructor.
+        """
+        return cls(
+            run_directory, run=header.run, attempt=header.attempt, writer=writer, job=header.job, origin=header.origin
+        )
 
     @property
     def position(self) -> Cursor:
@@ -400,7 +413,7 @@ def _parse(line: bytes, header: SegmentOpened, segment: int, end: int) -> Iterat
     # A torn write, or a damaged newline, glues the next record to a broken one: what is whole in there still counts.
     parts = [whole] if whole else [part for part in map(_valid, _RECORD_SHAPE.findall(line)) if part]
     for part in parts:
-        yield Record(header.run, header.attempt, segment, part.seq, part.time, part.event, end)
+        yield Record(header.run, header.attempt, segment, part.seq, part.time, part.event, end, header.origin)
     if not whole:
         yield Damage(segment, end, len(line) + 1)
 

@@ -45,6 +45,7 @@ from trainer_hooks.logs import LogForwarder
 from trainer_hooks.metrics import read_count
 from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.reporter import Reporter
+from trainer_hooks.restore import Restored, named_run, restore
 from trainer_hooks.settings import Settings, environment, main_process_rank
 from trainer_hooks.shield import attempt, guard
 from trainer_hooks.staging import IMAGES, Stager
@@ -69,8 +70,10 @@ class Run(Reporter):
     A run without a claim is silent: everything may be called, nothing is told.
     """
 
-    def __init__(self, claimed: Claim | None, settings: Settings) -> None:
+    def __init__(self, claimed: Claim | None, settings: Settings, restored: Restored | None = None) -> None:
         self.settings = claimed.settings if claimed else settings
+        self.checkpoint = restored
+        """What this attempt goes on from, with `resume="auto"`; None where it begins anew."""
         redactor = Redactor([*known_secrets(environment()), *self.settings.secrets()])
         super().__init__(redactor, _stager(claimed) if claimed else None)
         self._claim = claimed
@@ -171,6 +174,9 @@ class Run(Reporter):
                 best = earlier.state.best_epoch
                 if best is not None and best <= epoch:
                     self.state.best_epoch, self.state.best_metrics = best, earlier.state.best_metrics
+            told = self.checkpoint.best if self.checkpoint else None
+            if self.state.best_epoch is None and told is not None:  # the disk began empty; storage remembers
+                self.state.best_epoch, self.state.best_metrics = told.epoch, told.metrics
 
     def note_iteration(self, done: int | None) -> None:
         """So many iterations are finished, where no event has told it: its end tells how far the work was."""
@@ -426,16 +432,35 @@ def start_run(*, params: Mapping[str, Any] | None = None, operation: Operation =
     """Open a run for a hand-written loop; use it in `with`, or end it by `complete`, `fail` or `interrupt`.
 
     `details` are settings by their names in `Settings` (`run_id`, `job_id`, `storage`, …) and fields of `RunStarted`
-    (`framework`, `task`, `model`, `total_epochs`, `dataset`, `class_names`, `output_dir`).
+    (`framework`, `task`, `model`, `total_epochs`, `dataset`, `class_names`, `output_dir`). With `resume="auto"`,
+    `run.checkpoint` is what to go on from, or None.
 
     Raises:
         InvalidSetting, MissingPackage: for a keyword that nobody knows, or a setting that can't be used.
+        CannotResume: with `resume="auto"`, if storage can't be asked what there is to go on from.
     """
     _check_details(operation, details)
     own = {name: details.pop(name) for name in list(details) if name in Settings.__struct_fields__}
-    run = open_run(load_settings(**own))
+    settings = load_settings(**own)
+    restored = restore(settings) if settings.resumes else None
+    run = open_run(settings, restored=restored)
+    if restored is not None:
+        details.setdefault("resumed_from", str(restored.path))
     run.started(operation=operation, params=params, **details)
     return run
+
+
+def get_checkpoint(**settings: Any) -> Restored | None:
+    """The newest whole checkpoint of a run, on this disk or fetched from storage; None where there is none.
+
+    `settings` are options by their names in `Settings`; `run_id` or `job_id`, there or in the environment, says which
+    run. Verified by the SHA-256 in its manifest. `path` stays as it is until the next attempt is restored.
+
+    Raises:
+        InvalidSetting, MissingPackage: for a setting that can't be used, or where no run is named.
+        CannotResume: if storage can't be asked, and there is none on this disk either.
+    """
+    return restore(load_settings(**settings))
 
 
 def load_settings(**arguments: Any) -> Settings:
@@ -445,6 +470,8 @@ def load_settings(**arguments: Any) -> Settings:
         InvalidSetting, MissingPackage: with the mend in the message.
     """
     settings = Settings.load(**arguments)
+    if settings.resumes:
+        named_run(settings)
     if settings.storage_uri is not None and settings.mode != "disabled":
         check_storage(settings.storage_uri)
     if settings.clearml and settings.mode != "disabled":
@@ -452,12 +479,14 @@ def load_settings(**arguments: Any) -> Settings:
     return settings
 
 
-def open_run(settings: Settings, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
+def open_run(
+    settings: Settings, *, resumed: str | None = None, clearml: bool | None = None, restored: Restored | None = None
+) -> Run:
     """Open a run for this process, or a silent one where this process is not to speak.
 
     Of a rank that is not the main one, nothing is heard but its failure. `resumed` is the id of an earlier run that is
-    being continued; `clearml` goes before the setting. A directory that can't be written is replaced by one among the
-    temporary files, with a warning: a training is never stopped for it.
+    being continued, `restored` the checkpoint it goes on from; `clearml` goes before the setting. A directory that
+    can't be written is replaced by one among the temporary files, with a warning: a training is never stopped for it.
     """
     if clearml is not None:
         settings = msgspec.structs.replace(settings, clearml=clearml)
@@ -466,7 +495,9 @@ def open_run(settings: Settings, *, resumed: str | None = None, clearml: bool | 
         return Run(None, settings)
     if rank != 0:
         return JoinedRun(lambda: find_launched(settings), rank, settings)
-    run = Run(claim_somewhere(settings, resumed), settings)
+    after = restored.attempt if restored else 0
+    resumed = restored.run if restored else resumed
+    run = Run(claim_somewhere(settings, resumed, after=after), settings, restored)
     if run.id is not None:
         _open_runs.append(run)
     return run

@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -37,6 +37,9 @@ _LAUNCH = (
     "OMPI_MCA_ess_base_jobid",
     "PMIX_NAMESPACE",
 )
+
+
+_TRUST = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 
 class _Env:
@@ -93,6 +96,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _Env("INTERNAL_BUCKET_CHECKPOINTS"),
         "bucket for checkpoints where TRAINER_HOOKS_STORAGE is not set",
     ] = None
+    resume: Annotated[
+        Literal["never", "auto"],
+        _Env("TRAINER_HOOKS_RESUME"),
+        "auto: go on from the newest whole checkpoint of the run that run_id or job_id names, here or in storage",
+    ] = "never"
     clearml: Annotated[
         bool | None,
         _Env("TRAINER_HOOKS_CLEARML"),
@@ -179,6 +187,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         if self.storage:
             return self.storage
         return f"s3://{self.storage_bucket}" if self.storage_bucket else None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether a training goes on where its run's newest attempt has ended."""
+        return self.resume == "auto" and self.mode != "disabled"
 
     @property
     def has_courier(self) -> bool:
@@ -288,6 +301,14 @@ def has_clearml_parent(environ: Mapping[str, str] | None = None) -> bool:
     # "<process>:<task>"; when a script closes its task, the part behind the colon goes.
     told = (environ.get(name, "") for name in ("CLEARML_PROC_MASTER_ID", "TRAINS_PROC_MASTER_ID"))
     return any(value.partition(":")[2] for value in told)
+
+
+def trust_checkpoints() -> Callable[[], None]:
+    """From 2.6 on, torch loads nothing but weights from a file, unless told otherwise; call the result to end that."""
+    if os.environ.get(_TRUST):
+        return lambda: None
+    os.environ[_TRUST] = "1"
+    return lambda: os.environ.pop(_TRUST, None) and None
 
 
 def launch_id(environ: Mapping[str, str] | None = None) -> str | None:

@@ -3,7 +3,8 @@
 `guard` is for our own work inside the host's functions; `Patch` replaces a host function by one that calls the original
 exactly once and is otherwise transparent: its arguments, its result and its exception object go through untouched.
 KeyboardInterrupt and SystemExit are the user's, even when they strike inside our code: they pass. So does what a signal
-handler of the host's raises while our code happens to be running.
+handler of the host's raises while our code happens to be running. And so does CannotResume, which the user has asked
+for with `resume="auto"`: not to begin anew by mistake.
 
 What was caught is logged once per place and kind, and counted in `caught`, so that tests can be red where production
 is silent.
@@ -11,14 +12,17 @@ is silent.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, TracebackType
 from typing import Any, TypeVar
+
+from trainer_hooks.errors import CannotResume
 
 _log = logging.getLogger("trainer_hooks")
 _ABSENT = object()
@@ -41,7 +45,9 @@ class guard:  # noqa: N801 - reads as a statement: `with guard("saving a checkpo
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> bool:
-        if error is None or not isinstance(error, Exception) or _is_of_a_signal_handler(error):
+        if error is None or not isinstance(error, Exception) or isinstance(error, CannotResume):
+            return False
+        if _is_of_a_signal_handler(error):
             return False
         _report(self._doing, error)
         return True
@@ -62,6 +68,18 @@ def ask(question: Callable[[], _T]) -> _T | Exception:
         if _is_of_a_signal_handler(error):
             raise
         return error
+
+
+@contextlib.contextmanager
+def resuming() -> Iterator[None]:
+    """What goes wrong in this block goes on to the host, as CannotResume."""
+    try:
+        yield
+    except CannotResume:
+        raise
+    except Exception as error:
+        message = f"the run is to be resumed, and that fails: {type(error).__name__}: {error}"
+        raise CannotResume(message) from error
 
 
 def harmless(function: Callable[..., _T]) -> Callable[..., _T | None]:

@@ -140,10 +140,7 @@ class _OwnEvents:
 
     def append(self, event: AnyEvent) -> None:
         if self._journal is None:
-            header = self._header
-            self._journal = Journal(
-                self._directory, run=header.run, attempt=header.attempt, writer="courier", job=header.job
-            )
+            self._journal = Journal.beside(self._directory, self._header, "courier")
         self._journal.append(event)
 
     def close(self) -> None:

@@ -43,10 +43,7 @@ class OwnSegment:
             if self._closed:
                 raise RetryLater("the courier has ended")
             if self._journal is None:
-                header = self._header
-                self._journal = Journal(
-                    self._directory, run=header.run, attempt=header.attempt, writer="courier", job=header.job
-                )
+                self._journal = Journal.beside(self._directory, self._header, "courier")
             self._journal.append(event)
             if isinstance(event, CheckpointStored):
                 self._stored[event.name] = event

@@ -130,7 +130,8 @@ class _InProcess(_Nobody):
     def _is_working(self) -> bool:
         if self._watch is None:
             courier = load_courier(self._directory)
-            if courier is None or courier.started < self._started_at:  # the one just started has yet to announce itself
+            # An earlier attempt's ends when it sees this one; and the one just started has yet to announce itself.
+            if courier is None or courier.attempt != self._attempt or courier.started < self._started_at:
                 return time.time() - self._started_at < _STARTS_WITHIN
             self._watch = ProcessWatch(courier.process)
         return not self._watch.is_gone()

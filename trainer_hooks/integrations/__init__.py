@@ -17,10 +17,11 @@ import logging
 import pkgutil
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from trainer_hooks.errors import MissingPackage, UnknownFramework
-from trainer_hooks.run import Run, load_settings, open_run
+from trainer_hooks.restore import Restored, restore
+from trainer_hooks.run import Run, open_run
 from trainer_hooks.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,26 +41,39 @@ class Opener(Protocol):
         """Whether this process was launched by a run's own, and tells in that one's stead."""
         ...
 
+    def restore(self) -> Restored | None:
+        """What the next training goes on from, where the settings want it to resume; the run that is opened next knows.
+
+        To be called within `shield.resuming`: what goes wrong must reach the host, which would else begin anew.
+        """
+        ...
+
     def __call__(self, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
         """Open a run; `resumed` is the id of the earlier one that it continues, `clearml` goes before the setting."""
         ...
 
 
 class OwnOpener:
-    """Opens runs where there was no `autolog` call: with these settings, and the environment's for all others.
+    """Opens runs with these settings, in the process that they are of."""
 
-    Raises:
-        InvalidSetting, MissingPackage: at once, with the mend in the message.
-    """
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._restored: Restored | None = None
 
-    launched = False
+    @property
+    def launched(self) -> bool:
+        """See `Opener`."""
+        return False
 
-    def __init__(self, **settings: Any) -> None:
-        self.settings = load_settings(**settings)
+    def restore(self) -> Restored | None:
+        """See `Opener`."""
+        self._restored = restore(self.settings) if self.settings.resumes else None
+        return self._restored
 
     def __call__(self, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
         """Open a run; see `Opener`."""
-        return open_run(self.settings, resumed=resumed, clearml=clearml)
+        restored, self._restored = self._restored, None
+        return open_run(self.settings, resumed=resumed, clearml=clearml, restored=restored)
 
 
 def warn_if_untested(framework: str, version: str, oldest: str, newest: str) -> None:

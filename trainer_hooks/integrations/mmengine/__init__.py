@@ -23,14 +23,15 @@ from mmengine.registry import HOOKS
 from mmengine.runner import FlexibleRunner, Runner
 
 from trainer_hooks.attempts import find_run_by_output
-from trainer_hooks.errors import InvalidSetting
+from trainer_hooks.errors import CannotResume, InvalidSetting
 from trainer_hooks.events import Operation
 from trainer_hooks.integrations import Opener, OwnOpener, warn_if_untested
 from trainer_hooks.integrations.mmengine.description import describe, resumed_from
 from trainer_hooks.integrations.mmengine.own_clearml import hold_back
 from trainer_hooks.integrations.mmengine.work import STAGES, Work
-from trainer_hooks.settings import is_secret
-from trainer_hooks.shield import Observer, Patch, attempt, followed, observed
+from trainer_hooks.run import load_settings
+from trainer_hooks.settings import is_secret, trust_checkpoints
+from trainer_hooks.shield import Observer, Patch, attempt, followed, observed, resuming
 
 _METHODS: dict[str, Operation] = {"train": "training", "val": "validation", "test": "test"}
 _works: weakref.WeakKeyDictionary[Any, Work] = weakref.WeakKeyDictionary()
@@ -62,7 +63,7 @@ class TrainerHook(Hook):  # type: ignore[misc]  # the host is not typed
             if is_secret(name, value):
                 message = f"TrainerHook: {name!r} is a credential, and configs become files; use the environment"
                 raise InvalidSetting(message)
-        self.opener = OwnOpener(**settings)
+        self.opener = OwnOpener(load_settings(**settings))
         self.has_settings = bool(settings)
         _wrapping.wrap()
 
@@ -135,7 +136,11 @@ class _Working(Observer):
         if work is not None and work.depth:  # a test within a training, say: it belongs to that
             work.depth += 1
         elif opener is not None:
+            resuming = self._operation == "training" and _resume(runner, opener)
             _begin(runner, self._operation, opener)
+            if resuming:
+                # The host's checkpoints hold more than weights; this one is our own, verified.
+                _works[runner].distrust = trust_checkpoints()
 
     def returned(self, _: Any, runner: Any, *__: Any, **___: Any) -> None:
         work = _left(runner)
@@ -165,6 +170,7 @@ def _left(runner: Any) -> Work | None:
     work.depth -= 1
     if work.depth:
         return None
+    work.distrust()
     work.let_go()
     return work
 
@@ -181,6 +187,23 @@ def _begin(runner: Any, operation: Operation, opener: Opener) -> None:
             run.forward_logs(runner.logger)  # not one of Python's own tree of loggers
         described = attempt("describing the runner", describe, runner, operation) or {}
         run.started(operation=operation, resumed_from=checkpoint, **described)
+
+
+def _resume(runner: Any, opener: Opener) -> bool:
+    """With `resume="auto"`: have the host go on from the run's newest checkpoint, unless the user says from which."""
+    if runner._resume:  # noqa: SLF001 - there is no other way to ask, nor to say it below
+        return False
+    try:
+        with resuming():
+            restored = opener.restore()
+    except CannotResume as error:
+        _begin(runner, "training", opener)
+        _works[runner].failed(runner, error)
+        del _works[runner]
+        raise
+    if restored is not None:
+        runner._load_from, runner._resume = str(restored.path), True  # noqa: SLF001
+    return restored is not None
 
 
 def _find_resumed(opener: Opener, runner: Any, checkpoint: str) -> str | None:

@@ -35,6 +35,8 @@ class Work:
         """`hear_iterations` has `iteration_ended` called from then on; `let_go` is to be called when it is over."""
         self.run = run
         self.let_go = let_go or (lambda: None)
+        self.distrust: Callable[[], None] = lambda: None
+        """To be called once the checkpoint is loaded."""
         self.depth = 1
         """How many of the runner's calls are inside each other; 0 when it is over."""
         self.latest: dict[str, Any] = {}
@@ -60,6 +62,7 @@ class Work:
 
     def training_started(self, runner: Any) -> None:
         """All is built now, and a checkpoint loaded, if there is one to resume from."""
+        self.distrust()
         if getattr(runner, "_resume", False):
             self.run.resume_best(runner.epoch)
         self._by_iteration = isinstance(runner.train_loop, IterBasedTrainLoop)

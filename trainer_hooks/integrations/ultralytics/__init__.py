@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,20 @@ from ultralytics.utils import dist
 
 from trainer_hooks.attempts import find_run_by_output
 from trainer_hooks.clearml_task import is_mirrored
+from trainer_hooks.errors import CannotResume
 from trainer_hooks.files import write_whole
 from trainer_hooks.integrations import Opener, OwnOpener, warn_if_untested
+from trainer_hooks.integrations.ultralytics import resume
 from trainer_hooks.integrations.ultralytics.description import class_names, describe, output_dir, per_class
 from trainer_hooks.integrations.ultralytics.own_clearml import hold_back, stands_in, take_out
-from trainer_hooks.run import Run
+from trainer_hooks.restore import Restored
+from trainer_hooks.run import Run, load_settings
 from trainer_hooks.settings import Settings
-from trainer_hooks.shield import Observer, Patch, attempt, followed, guard, observed
+from trainer_hooks.shield import Observer, Patch, attempt, followed, guard, observed, resuming
 
 _LOGGER = "ultralytics"
 _told: weakref.WeakKeyDictionary[Any, _Told] = weakref.WeakKeyDictionary()
+_restored: weakref.WeakKeyDictionary[Any, Restored] = weakref.WeakKeyDictionary()
 
 
 def attach(opener: Opener) -> Callable[[], None]:
@@ -74,7 +78,7 @@ def on_train_start(trainer: Any) -> None:
     with guard("on_train_start"):
         told = _told.get(trainer)
         if told is None or (told.run.is_over and not told.wrapped):
-            _begin(trainer, OwnOpener())
+            _begin(trainer, OwnOpener(load_settings()))
     _tell("on_train_start", trainer)
 
 
@@ -130,9 +134,22 @@ class _Construction(Observer):
         self._opener = opener
         self._held: list[Callable[[], None]] = []  # one trainer may build another
 
-    def before(self, *_: Any, **__: Any) -> None:
+    def before(self, trainer: Any, *arguments: Any, **options: Any) -> None:
+        self._resume(trainer, resume.overrides_of(arguments, options))
         # It is now that the host gives the trainer its own callbacks.
         self._held.append(hold_back() if self._is_mirrored() else lambda: None)
+
+    def _resume(self, trainer: Any, overrides: MutableMapping[str, Any] | None) -> None:
+        if overrides is None or overrides.get("resume"):  # the user's own
+            return
+        try:
+            with resuming():
+                restored = self._opener.restore()
+                if restored is not None and resume.point(overrides, restored):
+                    _restored[trainer] = restored
+        except CannotResume as error:
+            _begin(trainer, self._opener).run.end_with(error)
+            raise
 
     def _is_mirrored(self) -> bool:
         return is_mirrored(self._opener.settings, launched=self._opener.launched)
@@ -153,6 +170,9 @@ class _Training(Observer):
         self._handlers = handlers
 
     def before(self, trainer: Any, *_: Any, **__: Any) -> None:
+        if trainer in _restored:
+            with guard("resuming"):
+                resume.settle(trainer, _restored[trainer])
         _begin(trainer, self._opener).wrapped = True
         # Not before somebody wants them: an announcement of every batch that has no handler costs one look-up.
         if self._opener.settings.iteration_metrics:

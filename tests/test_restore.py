@@ -1,0 +1,186 @@
+"""What a run's next attempt goes on from: the newest whole checkpoint, wherever it lies; hand-written loops use it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trainer_hooks
+from trainer_hooks.errors import CannotResume, InvalidSetting
+from trainer_hooks.events import CheckpointSaved, RunStarted
+from trainer_hooks.history import read_history
+from trainer_hooks.journal import read_headers, read_records
+
+ROOT = Path(__file__).parent.parent
+
+
+def content(of: object) -> bytes:
+    return json.dumps(of).encode()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TRAINER_HOOKS_STORAGE", f"file://{tmp_path}/store")
+    monkeypatch.setenv("TRAINER_HOOKS_RUN_ID", "run")
+    return tmp_path / "store" / "checkpoints" / "run"
+
+
+def attempt(tmp_path: Path, epochs: range, *, wait: bool = True, **settings: str) -> trainer_hooks.Run:
+    """An attempt that is given up after its last epoch, each of which has written its checkpoint into one file."""
+    run = trainer_hooks.start_run(resume="auto", **settings)
+    for epoch in epochs:
+        file = tmp_path / "last.pt"
+        file.write_bytes(content({"epoch": epoch}))
+        run.log_metrics({"loss": 1 / epoch}, epoch=epoch)
+        run.log_checkpoint(file, epoch=epoch)
+    if wait:
+        assert run.flush(30)
+    run.interrupt("given up")
+    if wait:
+        assert run.flush(30)
+    return run
+
+
+def test_the_first_attempt_has_nothing_to_go_on_from(tmp_path: Path, store: Path) -> None:
+    run = attempt(tmp_path, range(1, 3))
+    assert run.checkpoint is None
+    assert (store / "last.pt").exists()
+
+
+def test_the_next_attempt_goes_on_from_the_newest(tmp_path: Path, store: Path, own_environment: Path) -> None:
+    attempt(tmp_path, range(1, 3))
+    (tmp_path / "last.pt").unlink()
+    second = attempt(tmp_path, range(3, 5))
+    assert second.checkpoint is not None
+    assert (second.attempt, second.checkpoint.epoch, second.checkpoint.name) == (2, 2, "last")
+    assert second.checkpoint.path.read_bytes() == content({"epoch": 2})
+    started = [r.event for r in read_records(own_environment / "run") if isinstance(r.event, RunStarted)]
+    assert [event.resumed_from for event in started] == [None, str(second.checkpoint.path)]
+    assert json.loads((store / "last.pt").read_bytes()) == {"epoch": 4}
+
+
+def test_what_waits_for_its_upload_is_newer_than_what_is_stored(tmp_path: Path, store: Path) -> None:
+    attempt(tmp_path, range(1, 3))
+    attempt(tmp_path, range(3, 5), wait=False, delivery="none")
+    (tmp_path / "last.pt").unlink()
+    assert json.loads((store / "last.pt").read_bytes()) == {"epoch": 2}
+    found = trainer_hooks.get_checkpoint()
+    assert found is not None
+    assert found.epoch == 4
+    assert json.loads(found.path.read_bytes()) == {"epoch": 4}
+
+
+def test_on_an_empty_disk_it_is_the_next_attempt_with_events_of_its_own(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store
+    first = attempt(tmp_path, range(1, 3))
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", str(tmp_path / "another disk"))
+    second = attempt(tmp_path, range(3, 4))
+    assert second.attempt == 2
+    assert second.checkpoint is not None
+    assert second.checkpoint.epoch == 2
+    ids = [{record.id for record in read_records(run.directory)} for run in (first, second)]
+    assert not ids[0] & ids[1]
+    assert {header.origin for header in read_headers(first.directory).values()} != {""}
+
+
+def test_the_hosts_file_is_not_taken_when_it_was_rewritten_since(tmp_path: Path, own_environment: Path) -> None:
+    attempt(tmp_path, range(1, 3), run_id="run")
+    found = trainer_hooks.get_checkpoint(run_id="run")
+    assert found is not None
+    assert found.path == tmp_path / "last.pt"
+    (tmp_path / "last.pt").write_bytes(content({"epoch": 9}) + b" longer")
+    assert trainer_hooks.get_checkpoint(run_id="run") is None
+    assert own_environment.exists()
+
+
+def test_what_is_not_what_its_manifest_says_is_passed_over(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempt(tmp_path, range(1, 3))
+    (store / "last.pt").write_bytes(content({"epoch": 8}))
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", str(tmp_path / "another disk"))
+    with caplog.at_level(logging.WARNING, "trainer_hooks"):
+        assert trainer_hooks.get_checkpoint() is None
+    assert "not what its manifest says" in caplog.text
+    assert not list((tmp_path / "another disk").rglob("*.pt*"))
+
+
+def test_a_finished_model_is_no_place_to_go_on_from(tmp_path: Path, store: Path) -> None:
+    run = trainer_hooks.start_run()
+    (tmp_path / "best.pt").write_bytes(content("stripped"))
+    run.log_checkpoint(tmp_path / "best.pt", names="best", final=True)
+    run.interrupt("at the very end")
+    assert run.flush(30)
+    assert (store / "best.pt").exists()
+    assert trainer_hooks.get_checkpoint() is None
+
+
+def test_a_run_that_has_completed_begins_anew(tmp_path: Path, store: Path) -> None:
+    assert store
+    with trainer_hooks.start_run() as run:
+        (tmp_path / "last.pt").write_bytes(content(1))
+        run.log_checkpoint(tmp_path / "last.pt", epoch=1)
+    assert trainer_hooks.get_checkpoint() is None
+
+
+def test_a_run_that_is_at_work_elsewhere_is_not_resumed(tmp_path: Path, store: Path) -> None:
+    assert not store.exists()
+    script = """
+import sys, trainer_hooks
+run = trainer_hooks.start_run()
+open(sys.argv[1], "w").write("1")
+run.log_checkpoint(sys.argv[1], epoch=1)
+print("open", flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "last.pt")]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"open\n"
+        assert trainer_hooks.get_checkpoint() is None
+        other.kill()
+        other.stdin.close()
+    assert trainer_hooks.get_checkpoint() is not None
+
+
+def test_which_run_must_be_said(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="TRAINER_HOOKS_RUN_ID"):
+        trainer_hooks.get_checkpoint()
+    with pytest.raises(InvalidSetting, match="JOB_ID"):
+        trainer_hooks.start_run(resume="auto", directory=str(tmp_path))
+    with pytest.raises(InvalidSetting, match="resume"):
+        trainer_hooks.start_run(resume="always", run_id="run")
+
+
+def test_a_store_that_cannot_be_read_is_said_and_nothing_begins(tmp_path: Path, own_environment: Path) -> None:
+    store = {"storage": "s3://bucket", "storage_endpoint": "http://127.0.0.1:9"}
+    keys = {"storage_access_key": "key", "storage_secret_key": "secret"}
+    with pytest.raises(CannotResume, match=r"run run .* mend the storage .* TRAINER_HOOKS_RESUME=never"):
+        trainer_hooks.start_run(resume="auto", run_id="run", directory=str(tmp_path / "runs"), **store, **keys)
+    assert not (tmp_path / "runs" / "run" / "journal").exists()
+    assert not own_environment.exists()
+
+
+def test_restoring_draws_no_random_number_of_the_trainings(tmp_path: Path, store: Path) -> None:
+    assert store
+    attempt(tmp_path, range(1, 2))
+    random.seed(5)
+    expected = random.getstate()
+    assert trainer_hooks.get_checkpoint() is not None
+    assert random.getstate() == expected
+
+
+def test_an_attempt_that_restores_keeps_what_was_saved_in_its_history(tmp_path: Path, store: Path) -> None:
+    assert store
+    run = attempt(tmp_path, range(1, 3))
+    attempt(tmp_path, range(3, 4))
+    history = read_history(run.directory)
+    assert [one.state.epoch for one in history.attempts] == [2, 3]
+    assert any(isinstance(record.event, CheckpointSaved) for record in read_records(run.directory))
