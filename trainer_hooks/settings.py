@@ -308,7 +308,11 @@ def trust_checkpoints() -> Callable[[], None]:
     if os.environ.get(_TRUST):
         return lambda: None
     os.environ[_TRUST] = "1"
-    return lambda: os.environ.pop(_TRUST, None) and None
+
+    def end() -> None:
+        os.environ.pop(_TRUST, None)
+
+    return end
 
 
 def launch_id(environ: Mapping[str, str] | None = None) -> str | None:

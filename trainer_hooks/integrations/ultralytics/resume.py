@@ -65,4 +65,4 @@ def _move_to_a_folder_that_can_be_written(checkpoint: Path, overrides: MutableMa
 
 def _can_be_written(folder: Path) -> bool:
     existing = next(place for place in (folder, *folder.parents) if place.exists())
-    return os.access(existing, os.W_OK | os.X_OK)
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
