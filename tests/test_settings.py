@@ -34,6 +34,8 @@ EVERY = {
     "delivery": ("TRAINER_HOOKS_DELIVERY", "thread", "thread", "none"),
     "flush_timeout": ("TRAINER_HOOKS_FLUSH_TIMEOUT", "2.5", 2.5, 7),
     "linger": ("TRAINER_HOOKS_LINGER", "60", 60.0, 7),
+    "heartbeat": ("TRAINER_HOOKS_HEARTBEAT", "5", 5.0, 7),
+    "stalled_after": ("TRAINER_HOOKS_STALLED_AFTER", "3", 3.0, 7),
     "retry_delay": ("CALLBACK_RETRY_DELAY", "0.5", 0.5, 7),
     "log_level": ("TRAINER_HOOKS_LOG_LEVEL", "WARNING", "WARNING", "OFF"),
     "iteration_metrics": ("TRAINER_HOOKS_ITERATION_METRICS", "50", 50, 7),

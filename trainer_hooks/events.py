@@ -217,6 +217,30 @@ class SignalReceived(Event, frozen=True):
     signal: str
 
 
+class StopRequested(Event, frozen=True):
+    """The platform wants the training to stop; `reason` is what it said."""
+
+    reason: str
+
+
+class ProgressStalled(Event, frozen=True):
+    """The process lives, and has told nothing for `idle` seconds, where `usual` ones pass between two epochs.
+
+    Between two told iterations, where no epochs are counted.
+    """
+
+    idle: float
+    usual: float
+    epoch: int | None = None
+    iteration: int | None = None
+
+
+class ProgressResumed(Event, frozen=True):
+    """After that many seconds, a training that had stalled goes on."""
+
+    idle: float
+
+
 class RankFailed(Event, frozen=True):
     """One rank of a distributed job ended by an error; the job's end is told by the process that launched it."""
 
@@ -310,6 +334,9 @@ AnyEvent: TypeAlias = (
     | TrackerLinked
     | Logged
     | SignalReceived
+    | StopRequested
+    | ProgressStalled
+    | ProgressResumed
     | RankFailed
     | RecordsDropped
     | InferenceCompleted
@@ -328,6 +355,7 @@ LIFECYCLE = (
     InferenceCompleted,
     ExportCompleted,
     SignalReceived,
+    StopRequested,
     RankFailed,
     *TERMINAL,
 )

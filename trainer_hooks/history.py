@@ -82,6 +82,12 @@ class RunState:
         return "epochs", self.epoch, self.total_epochs
 
     @property
+    def is_finished(self) -> bool:
+        """Whether all epochs, or iterations, that were meant to be done are done."""
+        _, done, total = self.done
+        return total is not None and done >= total
+
+    @property
     def best_at(self) -> str:
         """Where it was best, for a reader: "epoch 3"; empty where nothing was."""
         if self.best_iteration is not None:

@@ -49,6 +49,7 @@ from trainer_hooks.restore import Restored, named_run, restore
 from trainer_hooks.settings import Settings, environment, main_process_rank
 from trainer_hooks.shield import attempt, guard
 from trainer_hooks.staging import IMAGES, Stager
+from trainer_hooks.stopping import asked_to_stop
 from trainer_hooks.storage import check_storage
 from trainer_hooks.summary import print_delivery, print_summary
 
@@ -80,6 +81,7 @@ class Run(Reporter):
         self._pid = os.getpid()
         self._ending = threading.RLock()  # a signal handler may end the run while this very thread ends it
         self._ended = False
+        self._stop: str | None = None
         self._signal: str | None = None
         self._signalled = 0.0
         self._began = time.monotonic()
@@ -165,6 +167,25 @@ class Run(Reporter):
             self._looked = now
             self._delivery.ensure()
 
+    @property
+    def should_stop(self) -> bool:
+        """Whether the platform wants the training to stop: to be asked at the end of an epoch, and then to be obeyed.
+
+        A run that has been told so, and completes before its last epoch or iteration, ends as interrupted.
+        """
+        if self._stop is None and self._claim is not None and self.is_heard:
+            self._stop = asked_to_stop(self._claim.directory, self.attempt)
+        return self._stop is not None
+
+    def _has_obeyed(self) -> bool:
+        """Whether a training that completes was asked to stop and has done so, rather than coming to its own end.
+
+        Ranks ask for themselves; what the launching process knows is that its epochs are not all done.
+        """
+        knows_its_end = self.state.done[2] is not None
+        heard = self.should_stop if knows_its_end else self._stop is not None
+        return heard and not self.state.is_finished
+
     def resume_best(self, epoch: int) -> None:
         """Know what was best in earlier attempts, up to that epoch: a resumed training need not improve on it."""
         if self._claim is None:
@@ -205,6 +226,8 @@ class Run(Reporter):
         def tell() -> AnyEvent:
             attempt("hearing the others", self._hear_the_others)
             state = self.state
+            if self._has_obeyed():
+                return RunInterrupted(reason=self._redactor.text(self._stop or ""), **state.reached)
             return RunCompleted(
                 epochs=state.epoch,
                 metrics=state.metrics if metrics is None else self._numbers(metrics),

@@ -133,6 +133,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _Env("TRAINER_HOOKS_LINGER"),
         "seconds the courier goes on trying after the run's end, at least flush_timeout; then `trainer-hooks sync`",
     ] = 900.0
+    heartbeat: Annotated[
+        float,
+        Seconds,
+        _Env("TRAINER_HOOKS_HEARTBEAT"),
+        "seconds between two signs of life on disk, and to a platform that wants them; 0 for none",
+    ] = 30.0
+    stalled_after: Annotated[
+        float,
+        NotNegative,
+        _Env("TRAINER_HOOKS_STALLED_AFTER"),
+        "a training is stalled that tells nothing for so many times its usual epoch, and for two heartbeats; 0: never",
+    ] = 10.0
     retry_delay: Annotated[
         float,
         Seconds,

@@ -11,8 +11,9 @@ import click
 from trainer_hooks.cli.tables import print_table, terminal_width
 from trainer_hooks.delivery import load_rejected
 from trainer_hooks.events import RunCompleted, RunFailed, RunInterrupted, RunLost, Scalar
-from trainer_hooks.history import Attempt, Measured, RunHistory, read_measured
+from trainer_hooks.history import Attempt, Measured, RunHistory, age, read_measured
 from trainer_hooks.ledger import Account, Ledger
+from trainer_hooks.liveness import Liveness, load_liveness
 
 _EXPORT_HINT = "all of them: trainer-hooks runs export {run} --format csv"
 
@@ -77,6 +78,7 @@ def _describe_attempt(history: RunHistory, attempt: Attempt) -> dict[str, Any]:
     return {
         "attempt": attempt.number,
         "status": attempt.status,
+        "heartbeat": _heartbeat(history, attempt),
         "began": attempt.began or None,
         "last": attempt.last or None,
         "started": state.started,
@@ -88,6 +90,18 @@ def _describe_attempt(history: RunHistory, attempt: Attempt) -> dict[str, Any]:
         "stored": state.stored,
         "ended": state.ended,
     }
+
+
+def _heartbeat(history: RunHistory, attempt: Attempt) -> Liveness | None:
+    """The newest sign of life of an attempt that has not ended."""
+    newest = load_liveness(history.directory)
+    return newest if newest and newest.attempt == attempt.number and attempt.state.ended is None else None
+
+
+def _print_heartbeat(history: RunHistory, attempt: Attempt) -> None:
+    newest = _heartbeat(history, attempt)
+    if newest is not None:
+        click.echo(f"  alive      {age(newest.time):.0f} s ago: {newest.state}, idle for {newest.idle:.0f} s")
 
 
 def _describe_ledger(history: RunHistory, ledger: Ledger) -> dict[str, Any]:
@@ -116,6 +130,7 @@ def _print_attempt(history: RunHistory, attempt: Attempt) -> None:
     unit, done, total = state.done
     of = f" of {total}" if total else ""
     click.echo(f"\nattempt {attempt.number}: {attempt.status}, {done}{of} {unit}, began {when(attempt.began)}")
+    _print_heartbeat(history, attempt)
     if state.started:
         told = (("framework", state.started.framework), ("task", state.started.task), ("model", state.started.model))
         click.echo("  " + ", ".join(f"{name} {value}" for name, value in told if value))

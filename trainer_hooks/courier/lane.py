@@ -10,13 +10,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainer_hooks.delivery import add_rejected, load_state, save_state
-from trainer_hooks.destinations import Destination, Receipt
+from trainer_hooks.destinations import Destination, Receipt, Watcher
 from trainer_hooks.errors import RetryLater
 from trainer_hooks.events import TERMINAL, Event, Record
 from trainer_hooks.journal import Reader
+from trainer_hooks.liveness import Liveness
 from trainer_hooks.shield import ask
 
 _log = logging.getLogger("trainer_hooks.courier")
@@ -31,6 +33,19 @@ _MOST_DOUBLINGS = 10
 _TRIES_OF_A_FAULT = 5
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What holds for all lanes of a courier.
+
+    `heartbeat` is the seconds between two, 0 for none; `liveness` what the newest says, None once the training is over.
+    """
+
+    retry_delay: float
+    checkpoints_settled: Callable[[Record], bool]
+    heartbeat: float
+    liveness: Callable[[], Liveness | None]
+
+
 class Lane(threading.Thread):
     """Delivers a run's records to one destination until stopped. It never gives up by itself, and never skips."""
 
@@ -40,17 +55,15 @@ class Lane(threading.Thread):
         name: str,
         destination: Destination,
         handles: tuple[type[Event], ...],
-        *,
-        retry_delay: float,
-        checkpoints_settled: Callable[[Record], bool],
+        terms: Terms,
     ) -> None:
         super().__init__(name=f"trainer_hooks {name}", daemon=True)
         self._directory = run_directory
         self._destination_name = name
         self._destination = destination
         self._handles = handles
-        self._retry_delay = retry_delay
-        self._checkpoints_settled = checkpoints_settled
+        self._terms = terms
+        self._beaten = time.monotonic()
         self._state = load_state(run_directory, name)
         self._reader = Reader(run_directory, self._state.cursor)
         self._failures = 0
@@ -96,9 +109,21 @@ class Lane(threading.Thread):
             wait = ask(self._step)
             # Our own disk, which may be full or unreadable for a while; no record is to blame for that.
             seconds = self._hindered(wait) if isinstance(wait, Exception) else wait
+            self._beat()
             self._awake.wait(0 if self._stopping else seconds)
             self._awake.clear()
         ask(self._destination.close)
+
+    def _beat(self) -> None:
+        """Pass a heartbeat on when it is time for one; while nothing can be delivered, there is nobody to hear it."""
+        every, now = self._terms.heartbeat, time.monotonic()
+        if not every or self.in_trouble or now - self._beaten < every or not isinstance(self._destination, Watcher):
+            return
+        self._beaten = now
+        liveness = self._terms.liveness()
+        if liveness is not None:
+            destination = self._destination
+            ask(lambda: destination.beat(liveness))
 
     def _step(self) -> float:
         """Deliver what there is; returns how many seconds to wait before the next look."""
@@ -123,7 +148,7 @@ class Lane(threading.Thread):
         """The records in front of the first terminal event that has to wait for its checkpoints."""
         if self._destination.waits_for_checkpoints:
             for place, record in enumerate(records):
-                if isinstance(record.event, TERMINAL) and not self._checkpoints_settled(record):
+                if isinstance(record.event, TERMINAL) and not self._terms.checkpoints_settled(record):
                     return records[:place]
         return records
 
@@ -210,5 +235,5 @@ class Lane(threading.Thread):
         if asked is not None:
             return min(asked, _LONGEST_WAIT_ASKED)
         doublings = min(self._failures - 1, _MOST_DOUBLINGS)
-        ceiling: float = min(_LONGEST_BACKOFF, self._retry_delay * 2**doublings)
+        ceiling: float = min(_LONGEST_BACKOFF, self._terms.retry_delay * 2**doublings)
         return _jitter.uniform(0.1, 1) * ceiling

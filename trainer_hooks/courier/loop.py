@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainer_hooks.courier.lane import Lane
+from trainer_hooks.courier.lane import Lane, Terms
+from trainer_hooks.courier.pulse import Pulse
 from trainer_hooks.courier.segment import OwnSegment
 from trainer_hooks.courier.watch import ProcessWatch
 from trainer_hooks.delivery import announce_courier, load_state, save_state
@@ -24,18 +25,24 @@ from trainer_hooks.events import (
     LIFECYCLE,
     AnyEvent,
     CheckpointStored,
+    ProgressResumed,
+    ProgressStalled,
     Record,
     RunFailed,
     RunInterrupted,
     RunLost,
+    SegmentOpened,
     SignalReceived,
+    StopRequested,
     TrackerLinked,
 )
 from trainer_hooks.files import locked, sync_file
 from trainer_hooks.history import RunState
 from trainer_hooks.journal import Cursor, Reader, owner, read_headers, segments, sizes
+from trainer_hooks.liveness import Liveness, save_liveness
 from trainer_hooks.settings import Settings
 from trainer_hooks.shield import ask
+from trainer_hooks.stopping import ask_to_stop, asked_to_stop
 
 _log = logging.getLogger("trainer_hooks.courier")
 _TICK = 0.1
@@ -45,6 +52,7 @@ _SYNC_EVERY = 1.0
 _HOLD_BACK_AT_MOST = 60.0
 _CLOSE_WITHIN = 10.0
 _CHECKPOINTS = "checkpoints"
+_OF_COURIERS = (CheckpointStored, StopRequested, ProgressStalled, ProgressResumed, SegmentOpened)
 
 
 class Busy(Exception):
@@ -75,10 +83,14 @@ class Courier:
         self._briefly = briefly
         self._deadline = math.inf
         self._header = owner(headers)
-        self._follower = _Follower(run_directory, self._header.attempt)
+        pulse = Pulse(settings.stalled_after, least=2 * settings.heartbeat)
+        self._follower = _Follower(run_directory, self._header.attempt, pulse)
         self._watch = ProcessWatch(self._header.process)
         self._own = OwnSegment(run_directory, self._header)
         self._spoken = False
+        self._liveness: Liveness | None = None
+        self._beaten = -math.inf
+        self._stalled_at: float | None = None
         self._held_since: dict[str, float] = {}
         self._stop = threading.Event()
         self._lanes: dict[str, Lane] = {}
@@ -122,6 +134,7 @@ class Courier:
             emit=self._own.emit,
             stored=self._own.stored,
             stopping=self._stop.is_set,
+            ask_to_stop=self._ask_to_stop,
             linked=lambda: dict(self._follower.linked),
         )
         opened, self.misconfigured = open_destinations(context) if self._settings.mode == "online" else ({}, {})
@@ -130,15 +143,14 @@ class Courier:
             state = load_state(self._directory, name)
             state.trouble = str(error)
             save_state(self._directory, name, state)
+        terms = Terms(
+            retry_delay=self._settings.retry_delay,
+            checkpoints_settled=self._checkpoints_settled,
+            heartbeat=self._settings.heartbeat,
+            liveness=lambda: self._liveness,
+        )
         for name, destination in opened.items():
-            self._lanes[name] = Lane(
-                self._directory,
-                name,
-                destination,
-                known_destinations()[name].HANDLES,
-                retry_delay=self._settings.retry_delay,
-                checkpoints_settled=self._checkpoints_settled,
-            )
+            self._lanes[name] = Lane(self._directory, name, destination, known_destinations()[name].HANDLES, terms)
         announce_courier(self._directory, self._header.attempt, [*self._lanes, *self.misconfigured])
         for lane in self._lanes.values():
             lane.start()
@@ -153,6 +165,7 @@ class Courier:
             if self._follower.superseded or self._follower.is_gone:
                 return
             self._speak_for_the_dead()
+            ask(self._feel_the_pulse)
             if self._follower.ended or self._spoken:
                 over_since = min(over_since, time.monotonic())
             if self._may_leave(over_since):
@@ -179,6 +192,39 @@ class Courier:
         if self._follower.follow():
             for lane in self._lanes.values():
                 lane.wake()
+
+    def _feel_the_pulse(self) -> None:
+        """Every heartbeat: keep on disk that the training lives, and tell when it stalls, and when it goes on."""
+        every, now = self._settings.heartbeat, time.monotonic()
+        if not every or now - self._beaten < every:
+            return
+        self._beaten = now
+        if self._follower.ended or self._spoken or self._watch.is_gone():
+            self._liveness = None
+            return
+        self._liveness = self._follower.liveness(self._header)
+        save_liveness(self._directory, self._liveness)
+        self._tell_change(self._liveness)
+
+    def _tell_change(self, liveness: Liveness) -> None:
+        if liveness.state == "stalled" and liveness.usual is not None and self._stalled_at is None:
+            self._stalled_at = time.time() - liveness.idle
+            self._own.emit(
+                ProgressStalled(
+                    idle=liveness.idle, usual=liveness.usual, epoch=liveness.epoch, iteration=liveness.iteration
+                )
+            )
+        elif liveness.state != "stalled" and self._stalled_at is not None:
+            idle, self._stalled_at = liveness.time - liveness.idle - self._stalled_at, None
+            self._own.emit(ProgressResumed(idle=max(0.0, idle)))
+
+    def _ask_to_stop(self, reason: str) -> None:
+        """Part of `Context`: the training finds the file at its next epoch."""
+        attempt = self._header.attempt
+        if self._follower.ended or asked_to_stop(self._directory, attempt) is not None:
+            return
+        ask_to_stop(self._directory, attempt, reason)
+        self._own.emit(StopRequested(reason=reason))
 
     def _speak_for_the_dead(self) -> None:
         """Write the terminal event of an attempt whose process is gone and has left none; once."""
@@ -223,9 +269,10 @@ class Courier:
 class _Follower:
     """Reads along: what the attempt has said, and what still has to reach the disk."""
 
-    def __init__(self, run_directory: Path, attempt: int) -> None:
+    def __init__(self, run_directory: Path, attempt: int, pulse: Pulse) -> None:
         self._directory = run_directory
         self._attempt = attempt
+        self._pulse = pulse
         self._reader = Reader(run_directory)
         self._synced: Cursor = {}
         self._synced_at = time.monotonic()
@@ -249,6 +296,20 @@ class _Follower:
         if urgent or time.monotonic() - self._synced_at > _SYNC_EVERY:
             self.sync()
         return grown
+
+    def liveness(self, header: SegmentOpened) -> Liveness:
+        """A heartbeat of the attempt, whose process lives."""
+        now, state = time.time(), self.state
+        return Liveness(
+            time=now,
+            run=header.run,
+            attempt=header.attempt,
+            state=self._pulse.state(now),
+            idle=self._pulse.idle(now),
+            usual=self._pulse.usual,
+            total_epochs=state.total_epochs,
+            **state.reached,
+        )
 
     def sync(self) -> None:
         """Wait until all segments that have grown are on the disk."""
@@ -278,6 +339,8 @@ class _Follower:
             self.superseded = True
         elif record.attempt == self._attempt:
             self.state.apply(record.event)
+            if not isinstance(record.event, _OF_COURIERS):
+                self._pulse.note(record)
             if isinstance(record.event, SignalReceived):
                 self.signal = record.event.signal
 

@@ -18,10 +18,11 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from trainer_hooks.errors import SetupError
 from trainer_hooks.events import AnyEvent, CheckpointStored, Event, Record, TrackerLinked
+from trainer_hooks.liveness import Liveness
 from trainer_hooks.settings import Settings
 
 _GROUP = "trainer_hooks.destinations"
@@ -61,6 +62,15 @@ class Destination(Protocol):
         ...
 
 
+@runtime_checkable
+class Watcher(Protocol):
+    """A destination that wants to know that the training lives, also while there is nothing to tell."""
+
+    def beat(self, liveness: Liveness) -> None:
+        """Tell it; called at each heartbeat, from the thread that delivers. What it raises is not said again."""
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
     """What a destination may know of the run it delivers for."""
@@ -75,6 +85,8 @@ class Context:
     """The newest stored checkpoint of each name, in the newest attempt."""
     stopping: Callable[[], bool]
     """Whether the courier wants to end: long work should stop at the next good moment, by RetryLater."""
+    ask_to_stop: Callable[[str], None] = lambda _: None
+    """Asks the training to stop at its next epoch, and says why."""
     linked: Callable[[], Mapping[str, TrackerLinked]] = dict
     """The newest link of the run to each other tracker; those of the training stand there before a courier starts."""
 

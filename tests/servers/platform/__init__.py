@@ -14,6 +14,12 @@ Paths are relative to `CALLBACK_URL`. JSON in and out, strict (no NaN, no Infini
 `GET trainer-hooks`
     200 `{"protocol": "trainer-hooks/1", "max_events": 1000, "max_bytes": 4000000}`: what one request may hold.
 
+    With `"heartbeats": true` the server wants to hear, every few seconds, that the training lives:
+    `POST training/jobs/{job}/heartbeat` `{"time", "run", "attempt", "state", "idle", "usual", "epoch", "total_epochs",
+    "iteration"}`, answered by 200 with a JSON object.
+
+    Any answer may hold `"job_status"`; "cancelled" (or "stopped", …) asks the training to stop at its next epoch.
+
 `POST training/jobs/{job}/events`
     `{"events": [{"id": str, "run": str, "attempt": int, "segment": int, "seq": int, "time": float,
     "event": {"type": str, …}}, …]}`: events in the journal's order. `id` is the idempotency key and opaque to the

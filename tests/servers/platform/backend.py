@@ -57,6 +57,7 @@ ROUTES = (
 )
 _OFFER = f"{BASE}/trainer-hooks"
 _EVENTS = re.compile(rf"{BASE}/training/jobs/(?P<job>[^/]+)/events")
+_HEARTBEAT = re.compile(rf"{BASE}/training/jobs/(?P<job>[^/]+)/heartbeat")
 
 
 class Refusal(Exception):
@@ -76,6 +77,8 @@ class Rules:
     require_token: without this bearer token the answer is 401; None asks for none.
     max_events, max_bytes: the most that a batch may hold; offered, and kept to.
     reject_types: the types of events that the answer to a batch rejects, with the reason.
+    heartbeats: it wants to be told, in our own protocol, that the training lives.
+    job_status: what every answer says of the job, whatever the job's rows say; None for what they say.
     """
 
     def __init__(self, jobs: Collection[str] | None = None, *, batch: bool = False, integer_jobs: bool = True) -> None:
@@ -86,6 +89,8 @@ class Rules:
         self.max_events = 1000
         self.max_bytes = 4_000_000
         self.reject_types: dict[str, str] = {}
+        self.heartbeats = False
+        self.job_status: str | None = None
 
 
 class Backend:
@@ -117,11 +122,16 @@ class Backend:
             return self._offer()
         if self._rules.batch and (events := _EVENTS.fullmatch(path)):
             _allow(method, "POST")
-            return self._store(unquote(events["job"]), content_type, body)
+            return self._store(unquote(events["job"]), content_type, body) | self._status()
+        if self._rules.heartbeats and (beat := _HEARTBEAT.fullmatch(path)):
+            _allow(method, "POST")
+            self._find(unquote(beat["job"]))
+            _convert(_decode(content_type, body), payloads.Heartbeat)
+            return self._status()
         for route in ROUTES:
             if match := route.pattern.fullmatch(path):
                 _allow(method, "POST")
-                return self._call(route, unquote(match["job"]), content_type, body)
+                return self._call(route, unquote(match["job"]), content_type, body) | self._status()
         raise Refusal(HTTPStatus.NOT_FOUND)
 
     def _authorize(self, authorization: str | None) -> None:
@@ -144,8 +154,12 @@ class Backend:
         if self._rules.jobs is not None and job not in self._rules.jobs:
             raise Refusal(HTTPStatus.NOT_FOUND, f"Job {job} not found")
 
+    def _status(self) -> dict[str, Any]:
+        return {"job_status": self._rules.job_status} if self._rules.job_status else {}
+
     def _offer(self) -> dict[str, Any]:
-        return {"protocol": PROTOCOL, "max_events": self._rules.max_events, "max_bytes": self._rules.max_bytes}
+        offer = {"protocol": PROTOCOL, "max_events": self._rules.max_events, "max_bytes": self._rules.max_bytes}
+        return offer | ({"heartbeats": True} if self._rules.heartbeats else {})
 
     def _store(self, job: str, content_type: str, content: bytes) -> dict[str, Any]:
         if len(content) > self._rules.max_bytes:

@@ -226,6 +226,20 @@ class Batch(Payload, frozen=True):
     events: list[Named]
 
 
+class Heartbeat(Payload, frozen=True):
+    """`training/jobs/{job}/heartbeat`, in our own protocol."""
+
+    time: float
+    run: str
+    attempt: int
+    state: Literal["starting", "progressing", "stalled"]
+    idle: float
+    usual: float | None
+    epoch: int | None
+    total_epochs: int | None
+    iteration: int | None
+
+
 def unknown_fields(payload: Payload, body: dict[str, Any], name: str = "") -> Iterator[str]:
     """The fields of the body, and of its parts, that its table doesn't have: "Progress.metrics.mAP"."""
     name = name or type(payload).__name__

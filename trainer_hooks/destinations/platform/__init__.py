@@ -7,7 +7,7 @@ docs/platform.md is the contract as it is spoken.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,12 +18,14 @@ from trainer_hooks.destinations.platform.calls import Telling
 from trainer_hooks.destinations.platform.contract import TRANSLATIONS, translate
 from trainer_hooks.errors import Rejected, RetryLater
 from trainer_hooks.events import Record
+from trainer_hooks.liveness import Liveness
 from trainer_hooks.replay import Attempts
 
 if TYPE_CHECKING:  # httpx stays unloaded where no platform is configured
     from trainer_hooks.destinations.platform.client import Client
 
 HANDLES = tuple(TRANSLATIONS)
+_CANCELLED = frozenset({"cancelled", "canceled", "cancelling", "canceling", "stopped", "stopping", "aborted"})
 
 
 def open_destination(context: Context) -> PlatformDestination | None:
@@ -57,10 +59,18 @@ class PlatformDestination:
         try:
             if not self._asked:
                 self._batches, self._asked = ask_for_batches(self._client, self._context.job)
-            yield from self._batches.deliver(records, self._pause) if self._batches else self._one_by_one(records)
+            if self._batches is None:
+                yield from self._one_by_one(records)
+            else:
+                yield from self._batches.deliver(records, self._pause, self._heed)
         except RetryLater:
             self._asked = False
             raise
+
+    def beat(self, liveness: Liveness) -> None:
+        """Tell a server that wants heartbeats; B has no call for them."""
+        if self._batches is not None:
+            self._heed(self._batches.beat(liveness))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -80,10 +90,16 @@ class PlatformDestination:
             call = translate(Telling(record, self._context.job, self._attempts.before(record), stored))
             if call is not None:
                 body = msgspec.json.encode(call.payload)
-                read_answer(self._client.post(call.path, body, key=record.id), json_only=NOT_FOUND)
+                self._heed(read_answer(self._client.post(call.path, body, key=record.id), json_only=NOT_FOUND))
         except Rejected as refusal:
             return Receipt(record, refused=str(refusal))
         return Receipt(record)
+
+    def _heed(self, answer: dict[str, Any]) -> None:
+        """Where the platform says that the job is cancelled, the training is to stop."""
+        status = answer.get("job_status")
+        if isinstance(status, str) and status.lower() in _CANCELLED:
+            self._context.ask_to_stop(f"the platform says that the job is {status!r}")
 
     def _pause(self) -> None:
         if self._context.stopping():

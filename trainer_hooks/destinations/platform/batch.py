@@ -12,6 +12,7 @@ from trainer_hooks.destinations.platform.answers import NOT_FOUND, Answer, read_
 from trainer_hooks.destinations.platform.routes import job_segment
 from trainer_hooks.errors import Rejected, RetryLater
 from trainer_hooks.events import AnyEvent, Record
+from trainer_hooks.liveness import Liveness
 
 if TYPE_CHECKING:
     from trainer_hooks.destinations.platform.client import Client
@@ -28,6 +29,7 @@ class _Offer(msgspec.Struct):
     protocol: str
     max_events: _Positive
     max_bytes: _Positive
+    heartbeats: bool = False
 
 
 class _Envelope(msgspec.Struct):
@@ -61,7 +63,7 @@ def ask_for_batches(client: Client, job: str) -> tuple[Batches | None, bool]:
     if answer.is_no or answer.status == _NOT_IMPLEMENTED:
         return None, True
     offer = _read_offer(answer)
-    return (Batches(client, job, offer.max_events, offer.max_bytes) if offer else None), True
+    return (Batches(client, job, offer) if offer else None), True
 
 
 def _read_offer(answer: Answer) -> _Offer | None:
@@ -77,14 +79,28 @@ def _read_offer(answer: Answer) -> _Offer | None:
 class Batches:
     """A server's batch endpoint for one job."""
 
-    def __init__(self, client: Client, job: str, max_events: int, max_bytes: int) -> None:
+    def __init__(self, client: Client, job: str, offer: _Offer) -> None:
         self._client = client
         self._job = job
-        self._max_events = min(max_events, _MOST_EVENTS)
-        self._max_bytes = max_bytes
+        self._max_events = min(offer.max_events, _MOST_EVENTS)
+        self._max_bytes = offer.max_bytes
+        self._heartbeats = offer.heartbeats
 
-    def deliver(self, records: Sequence[Record], pause: Callable[[], None]) -> Iterator[Sequence[Receipt]]:
-        """Deliver in order; `pause` is called between requests, and may raise.
+    def beat(self, liveness: Liveness) -> dict[str, Any]:
+        """Send a heartbeat, where the server wants them; returns its answer.
+
+        Raises:
+            RetryLater, Rejected: as a delivery; the next heartbeat will be another one.
+        """
+        if not self._heartbeats:
+            return {}
+        answer = self._client.post(f"/training/jobs/{job_segment(self._job)}/heartbeat", _encode(liveness))
+        return read_answer(answer, json_only=NOT_FOUND)
+
+    def deliver(
+        self, records: Sequence[Record], pause: Callable[[], None], heed: Callable[[dict[str, Any]], None]
+    ) -> Iterator[Sequence[Receipt]]:
+        """Deliver in order; `pause` is called between requests, and may raise; `heed` gets each answer.
 
         Raises:
             RetryLater: if the rest can't be delivered now.
@@ -92,7 +108,7 @@ class Batches:
         for place, batch in enumerate(self._split([(record, _encode(_envelope(record))) for record in records])):
             if place:
                 pause()
-            yield from self._send(batch)
+            yield from self._send(batch, heed)
 
     def _split(self, encoded: Sequence[tuple[Record, bytes]]) -> Iterator[Sequence[tuple[Record, bytes]]]:
         """As many as one request may hold; a single one that is too large goes alone, for the server to refuse."""
@@ -106,18 +122,22 @@ class Batches:
         if start < len(encoded):
             yield encoded[start:]
 
-    def _send(self, batch: Sequence[tuple[Record, bytes]]) -> Iterator[Sequence[Receipt]]:
+    def _send(
+        self, batch: Sequence[tuple[Record, bytes]], heed: Callable[[dict[str, Any]], None]
+    ) -> Iterator[Sequence[Receipt]]:
         body = _OPENING + b",".join(event for _, event in batch) + _CLOSING
         answer = self._client.post(f"/training/jobs/{job_segment(self._job)}/events", body)
         try:
-            receipts = _receipts(batch, read_answer(answer, json_only=NOT_FOUND))
+            content = read_answer(answer, json_only=NOT_FOUND)
+            heed(content)
+            receipts = _receipts(batch, content)
         except Rejected as refusal:
             if answer.status in NOT_FOUND:
                 self._still_spoken()
             elif len(batch) > 1:  # too large for something on the way, or one of them spoils it
                 middle = len(batch) // 2
-                yield from self._send(batch[:middle])
-                yield from self._send(batch[middle:])
+                yield from self._send(batch[:middle], heed)
+                yield from self._send(batch[middle:], heed)
                 return
             receipts = [Receipt(record, refused=str(refusal)) for record, _ in batch]
         if receipts:

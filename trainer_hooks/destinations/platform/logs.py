@@ -18,6 +18,8 @@ from trainer_hooks.events import (
     MetricsLogged,
     MetricsSkipped,
     ProgressMade,
+    ProgressResumed,
+    ProgressStalled,
     RankFailed,
     RecordsDropped,
     RunFailed,
@@ -25,6 +27,7 @@ from trainer_hooks.events import (
     RunLost,
     RunStarted,
     SignalReceived,
+    StopRequested,
     TrackerLinked,
     Validated,
 )
@@ -80,6 +83,22 @@ def records_dropped(telling: Telling, event: RecordsDropped) -> Call:
 def signal_received(telling: Telling, event: SignalReceived) -> Call:
     """The process was asked to stop."""
     return log(telling, "WARNING", "signal", f"received {event.signal}", {"signal": event.signal})
+
+
+def stop_requested(telling: Telling, event: StopRequested) -> Call:
+    """The platform's own wish, on its way."""
+    return log(telling, "WARNING", "stop", f"asked to stop: {event.reason}", {"reason": event.reason})
+
+
+def progress_stalled(telling: Telling, event: ProgressStalled) -> Call:
+    """The training lives, and gets nowhere."""
+    message = f"no progress for {event.idle:.0f} s, where {event.usual:.3g} s are usual"
+    return log(telling, "WARNING", "liveness", message, _fields(event))
+
+
+def progress_resumed(telling: Telling, event: ProgressResumed) -> Call:
+    """It goes on after all."""
+    return log(telling, "INFO", "liveness", f"progress again, after {event.idle:.0f} s", _fields(event))
 
 
 def rank_failed(telling: Telling, event: RankFailed) -> Call:

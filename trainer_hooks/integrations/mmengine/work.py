@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, LoggerHook
 from mmengine.runner import IterBasedTrainLoop
 
@@ -97,6 +98,7 @@ class Work:
             total_epochs=getattr(runner, "max_epochs", None),
             duration=time.monotonic() - self._began,
         )
+        self._stop_if_asked(runner)
 
     def training_ended(self, runner: Any) -> None:
         """What has been measured since the last telling is told, too."""
@@ -153,6 +155,16 @@ class Work:
         self.latest.update(metrics)
         self.run.log_metrics(metrics, iteration=done)
         self._iterations = Window(runner, done)
+        if self._by_iteration:
+            self._stop_if_asked(runner)
+
+    def _stop_if_asked(self, runner: Any) -> None:
+        if not self.run.should_stop:
+            return
+        if get_world_size() > 1:  # the ranks would have to leave their loops together
+            self._say_once("asked to stop by the platform; trainings of several ranks can't be stopped so far")
+        else:
+            runner.train_loop.stop_training = True
 
     def _tell_result(self, runner: Any, loader: str, metrics: Mapping[str, Any], **more: Any) -> None:
         self.latest.update(metrics)

@@ -321,6 +321,8 @@ class _Told:
         if trainer.fitness is not None:
             is_best = trainer.best_fitness == trainer.fitness
             self.run.log_validation(metrics, epoch=epoch, is_best=is_best, **self._judged(trainer, metrics))
+        if self.run.should_stop:  # heeded right behind this announcement; rank 0 tells the others
+            trainer.stop = True
 
     def training_ended(self, trainer: Any) -> None:
         """The best checkpoint has been stripped for use and validated: this is its final state.
