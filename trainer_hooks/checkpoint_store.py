@@ -11,6 +11,7 @@ changed nothing: the old checkpoint and its manifest are there as before.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -80,7 +81,7 @@ class CheckpointStore:
             DamagedCheckpoint: if something else lies there, or a file that isn't whole.
             OSError: if the target can't be written.
         """
-        arriving = target.with_name(f".{target.name}.arriving")
+        arriving = target.with_name(f".{target.name}.{os.getpid()}")  # every rank of a job fetches for itself
         try:
             self._storage.get(manifest.key, arriving)
             found = examine(arriving, target.suffix)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from trainer_hooks.files import copy_file
 from trainer_hooks.history import RunHistory, read_history
 from trainer_hooks.journal import read_records
 from trainer_hooks.process import is_alive, this_process
-from trainer_hooks.settings import Settings
+from trainer_hooks.settings import Settings, main_process_rank
 from trainer_hooks.storage import open_storage
 
 _log = logging.getLogger("trainer_hooks")
@@ -115,6 +116,8 @@ def _history(directory: Path) -> RunHistory | None:
 def _begins_anew(history: RunHistory) -> bool:
     latest = history.latest
     if latest.state.ended is None and _lives_elsewhere(latest.header.process):
+        if main_process_rank() != 0:  # its own job's main process has been quicker to begin
+            return False
         _log.warning("run %s is at work in another process: it is not resumed here", history.run)
         return True
     if latest.status == "completed":
@@ -252,9 +255,13 @@ def _local(directory: Path, record: Record, event: CheckpointSaved, path: Path) 
 def _kept(staged: Path, target: Path) -> Path:
     """The private copy by another name: the courier removes it when it is stored, and nobody ever writes to it."""
     target.parent.mkdir(exist_ok=True)
-    target.unlink(missing_ok=True)
+    arriving = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        target.hardlink_to(staged)
-    except OSError:
-        copy_file(staged, target)
+        try:
+            arriving.hardlink_to(staged)
+        except OSError:
+            copy_file(staged, arriving)
+        arriving.replace(target)
+    finally:
+        arriving.unlink(missing_ok=True)  # a link to what lies there already is not moved
     return target

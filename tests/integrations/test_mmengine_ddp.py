@@ -85,3 +85,19 @@ def test_the_launch_is_the_same_without_us(tmp_path: Path) -> None:
     with_us, alone = ({line for line in one.stdout.splitlines() if line.startswith("weights ")} for one in done)
     assert with_us == alone
     assert alone
+
+
+def test_the_ranks_of_a_launch_resume_together(tmp_path: Path, own_environment: Path) -> None:
+    environment = {
+        "TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store",
+        "TRAINER_HOOKS_RESUME": "auto",
+        "JOB_ID": JOB,
+    }
+    failing = ["--do", "raise in rank 1", "--at", "before_train_epoch", "--epoch", "2"]
+    assert torchrun(tmp_path, "--autolog", *failing, **environment).returncode == 1
+    done = torchrun(tmp_path, "--autolog", **environment)
+    assert done.returncode == 0, done.stderr
+    history = read_history(own_environment / JOB)
+    assert [attempt.status for attempt in history.attempts] == ["failed", "completed"]
+    second = [r.event for r in read_records(own_environment / JOB) if r.attempt == 2]
+    assert [event.epoch for event in second if isinstance(event, EpochEnded)] == [2]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.hosts import scripts
+from tests.hosts import scripts, ultralytics
 from tests.hosts.every import HOSTS
 from tests.servers.platform import PlatformServer
 from tests.servers.s3 import BUCKET, free_port, moto_server
@@ -149,3 +149,27 @@ def test_a_completed_run_begins_anew(host: Any, tmp_path: Path, own_environment:
         assert done.returncode == 0, done.stderr
         epochs = [event.epoch for event in told(own_environment, EpochEnded, attempt)]
         assert epochs == list(range(1, EPOCHS + 1))
+
+
+def test_ranks_that_ultralytics_launches_resume_as_one_run(tmp_path: Path, own_environment: Path) -> None:
+    two_ranks = {
+        "PYTHONPATH": str(Path(scripts.__file__).parent / "ddp_on_cpu"),
+        "TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store",
+    }
+    first = train(
+        ultralytics,
+        tmp_path,
+        "--device=0,1",
+        "--do=raise in rank 1",
+        f"--at={ultralytics.AFTER_EPOCH}",
+        "--epoch=3",
+        **two_ranks,
+    )
+    assert first.returncode == 1
+    second = train(ultralytics, tmp_path, "--device=0,1", **two_ranks)
+    assert second.returncode == 0, second.stderr
+    history = read_history(own_environment / JOB)
+    assert [attempt.status for attempt in history.attempts] == ["failed", "completed"]
+    epochs = [event.epoch for event in told(own_environment, EpochEnded, 2)]
+    assert epochs == list(range(epochs[0], EPOCHS + 1))
+    assert epochs[0] > 1

@@ -58,7 +58,7 @@ def _move_to_a_folder_that_can_be_written(checkpoint: Path, overrides: MutableMa
     own = get_save_dir(get_cfg(DEFAULT_CFG, {name: value for name, value in overrides.items() if name != "save_dir"}))
     _log.warning("%s can't be written here: the resumed training writes to %s", folder, own)
     arguments |= {"save_dir": str(own), "project": str(Path(own).parent), "name": Path(own).name}
-    changed = checkpoint.with_suffix(".moved")
+    changed = checkpoint.with_suffix(f".{os.getpid()}")
     torch.save(content, changed)
     changed.replace(checkpoint)
 
