@@ -49,7 +49,7 @@ from trainer_hooks.restore import Restored, named_run, restore
 from trainer_hooks.settings import Settings, environment, main_process_rank
 from trainer_hooks.shield import attempt, guard
 from trainer_hooks.staging import IMAGES, Stager
-from trainer_hooks.stopping import asked_to_stop
+from trainer_hooks.stopping import agree_to_stop, agreed_to_stop, asked_to_stop
 from trainer_hooks.storage import check_storage
 from trainer_hooks.summary import print_delivery, print_summary
 
@@ -176,6 +176,25 @@ class Run(Reporter):
         if self._stop is None and self._claim is not None and self.is_heard:
             self._stop = asked_to_stop(self._claim.directory, self.attempt)
         return self._stop is not None
+
+    def should_stop_together(self, done: int, step: int) -> bool:
+        """As `should_stop`, for each of several ranks on one machine that have to leave their loops at the same point.
+
+        To be asked by all of them after the same `step` epochs or iterations, `done` of which are finished.
+        """
+        with guard("asking whether to stop"):
+            place = self._place()
+            if place is None:
+                return False
+            at = agreed_to_stop(*place)
+            if at is None and self.should_stop:
+                agree_to_stop(*place, done + step)
+            return at is not None and done >= at
+        return False
+
+    def _place(self) -> tuple[Path, int] | None:
+        """The directory and the attempt of the run that this process belongs to."""
+        return (self._claim.directory, self.attempt) if self._claim else None
 
     def _has_obeyed(self) -> bool:
         """Whether a training that completes was asked to stop and has done so, rather than coming to its own end.
@@ -388,6 +407,7 @@ class JoinedRun(Run):
     def __init__(self, find: Callable[[], tuple[Path, int] | None], rank: int, settings: Settings) -> None:
         """`find` tells the run's directory and attempt, once there is something to tell; None where there is none."""
         self._find = find
+        self._found: tuple[Path, int] | None = None
         self._rank = rank
         super().__init__(self._join(settings) if rank == 0 else None, settings)
 
@@ -422,8 +442,12 @@ class JoinedRun(Run):
     def _hear_the_others(self) -> None:
         """The process that ends the run does."""
 
+    def _place(self) -> tuple[Path, int] | None:
+        self._found = self._found or self._find()
+        return self._found
+
     def _join(self, settings: Settings) -> Claim | None:
-        place = self._find()
+        place = self._place()
         if place is None:
             _log.warning(
                 "rank %d failed, and its run is not in %s: let all machines of a job share one TRAINER_HOOKS_DIR",

@@ -307,6 +307,15 @@ def main_process_rank(environ: Mapping[str, str] | None = None) -> int:
     return 0
 
 
+def is_on_one_machine(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether all ranks of this distributed launch are on this machine, as far as the launcher says so."""
+    environ = os.environ if environ is None else environ
+    world, local = environ.get("WORLD_SIZE"), environ.get("LOCAL_WORLD_SIZE")  # torchrun's
+    if local is not None:
+        return local == world
+    return "1" in {environ.get("SLURM_STEP_NUM_NODES"), environ.get("SLURM_NNODES")}
+
+
 def has_clearml_parent(environ: Mapping[str, str] | None = None) -> bool:
     """Whether a process that this one descends from has a ClearML task, as clearml tells its children."""
     environ = os.environ if environ is None else environ

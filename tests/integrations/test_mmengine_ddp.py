@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from trainer_hooks.events import (
     Logged,
     RankFailed,
     RunFailed,
+    RunInterrupted,
     RunStarted,
     Validated,
 )
@@ -29,17 +32,29 @@ pytestmark = [pytest.mark.framework, pytest.mark.timeout(200)]
 
 
 def torchrun(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    with launched(folder, 2, *arguments, **environment) as process:
+        out, err = process.communicate(timeout=150)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@contextmanager
+def launched(folder: Path, epochs: int, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Two ranks, while they run."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    host = ["-m", "tests.hosts.mmengine", str(folder), "2", "--launcher", "pytorch", *arguments]
-    return subprocess.run(
+    host = ["-m", "tests.hosts.mmengine", str(folder), str(epochs), "--launcher", "pytorch", *arguments]
+    process = subprocess.Popen(
         [*command, *host],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=150,
-        check=False,
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # torchrun stops its ranks
 
 
 def told(root: Path, *kinds: type) -> list:
@@ -85,6 +100,20 @@ def test_the_launch_is_the_same_without_us(tmp_path: Path) -> None:
     with_us, alone = ({line for line in one.stdout.splitlines() if line.startswith("weights ")} for one in done)
     assert with_us == alone
     assert alone
+
+
+def test_the_ranks_of_a_cancelled_job_leave_their_loops_together(tmp_path: Path, own_environment: Path) -> None:
+    with PlatformServer(jobs=(JOB,)) as server:
+        environment = {"CALLBACK_URL": server.url, "JOB_ID": JOB, "TRAINER_HOOKS_FLUSH_TIMEOUT": "60"}
+        with launched(tmp_path, 1000, "--autolog", **environment) as process:
+            server.wait_for(lambda server: server.job(JOB).validations, timeout=100)
+            server.job_status = "cancelled"
+            out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert out.count("weights ") == 2  # each rank has come to its own end
+    (ended,) = told(own_environment, *TERMINAL)
+    assert isinstance(ended, RunInterrupted)
+    assert ended.epoch == [event.epoch for event in told(own_environment, EpochEnded)][-1] < 1000
 
 
 def test_the_ranks_of_a_launch_resume_together(tmp_path: Path, own_environment: Path) -> None:

@@ -16,7 +16,6 @@ from tests.hosts.every import HOSTS
 from tests.servers.platform import PlatformServer
 from tests.waiting import wait_until
 from trainer_hooks.events import TERMINAL, EpochEnded, RunCompleted, RunInterrupted, StopRequested
-from trainer_hooks.history import read_history
 from trainer_hooks.journal import read_records
 from trainer_hooks.stopping import ask_to_stop
 
@@ -35,7 +34,7 @@ def cancelled_on_the_way(
 ) -> subprocess.CompletedProcess[str]:
     where = {"CALLBACK_URL": server.url, "JOB_ID": JOB, "TRAINER_HOOKS_FLUSH_TIMEOUT": "60", **environment}
     with scripts.start(host, folder, "--autolog", *arguments, epochs=MANY, **where) as process:
-        wait_until(lambda: (root / JOB).exists() and read_history(root / JOB).latest.state.epoch, timeout=100)
+        wait_until(lambda: told(root, EpochEnded), timeout=100)
         server.job_status = "cancelled"
         out, err = process.communicate(timeout=200)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)

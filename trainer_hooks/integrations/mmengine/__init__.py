@@ -28,7 +28,7 @@ from trainer_hooks.events import Operation
 from trainer_hooks.integrations import Opener, OwnOpener, warn_if_untested
 from trainer_hooks.integrations.mmengine.description import describe, resumed_from
 from trainer_hooks.integrations.mmengine.own_clearml import hold_back
-from trainer_hooks.integrations.mmengine.work import STAGES, Work
+from trainer_hooks.integrations.mmengine.work import ON_EVERY_RANK, STAGES, Work
 from trainer_hooks.run import load_settings
 from trainer_hooks.settings import is_secret, trust_checkpoints
 from trainer_hooks.shield import Observer, Patch, attempt, followed, observed, resuming
@@ -80,7 +80,7 @@ class _Wrapping:
         """Wrap them, if they aren't."""
         if self._patches:
             return
-        self._handlers.update({stage: _for_known(handler) for stage, handler in STAGES.items()})
+        self._handlers.update({stage: _for_known(stage, handler) for stage, handler in STAGES.items()})
         for runner in (Runner, FlexibleRunner):
             self._patches += [
                 Patch(runner, "__init__", observed(_Construction())),
@@ -91,7 +91,7 @@ class _Wrapping:
 
     def hear_iterations(self) -> None:
         """From now on; not before somebody wants them: without a handler, an announcement costs one look-up."""
-        self._handlers["after_train_iter"] = _for_known(Work.iteration_ended)
+        self._handlers["after_train_iter"] = _for_known("after_train_iter", Work.iteration_ended)
 
     def detach(self) -> None:
         """Put the originals back. A runner whose config has a TrainerHook is told no more, either."""
@@ -212,10 +212,12 @@ def _find_resumed(opener: Opener, runner: Any, checkpoint: str) -> str | None:
     return next((run for run in found if run is not None), None)
 
 
-def _for_known(handler: Callable[..., None]) -> Callable[..., None]:
+def _for_known(stage: str, handler: Callable[..., None]) -> Callable[..., None]:
+    everywhere = stage in ON_EVERY_RANK
+
     def handle(runner: Any, **announced: Any) -> None:
         work = _works.get(runner)
-        if work is not None and work.is_heard:
+        if work is not None and (work.is_heard or (everywhere and work.depth)):
             handler(work, runner, **announced)
 
     return handle

@@ -17,6 +17,7 @@ from trainer_hooks.events import Operation
 from trainer_hooks.integrations.mmengine.description import class_names, task, trained
 from trainer_hooks.integrations.mmengine.scalars import TRAIN, Window, newest_validation
 from trainer_hooks.run import Run
+from trainer_hooks.settings import is_on_one_machine
 from trainer_hooks.shield import attempt
 
 _log = logging.getLogger("trainer_hooks")
@@ -83,12 +84,23 @@ class Work:
     def iteration_ended(self, runner: Any, **_: Any) -> None:
         """Every n-th iteration: what was measured since the one before. The host has read the losses itself."""
         done = runner.iter + 1
-        if self._iterations is not None and done % self._every == 0:
+        if self._iterations is None or done % self._every:
+            return
+        if self.is_heard:
             self._tell_iterations(runner, self._iterations, done)
+        if self._by_iteration:
+            self._stop_if_asked(runner, done, self._every)
 
     def epoch_ended(self, runner: Any) -> None:
         """An epoch of training is over, and its checkpoint written; its validation is yet to come."""
-        if self._by_iteration or self._epoch is None:
+        if self._by_iteration:
+            return
+        if self.is_heard:
+            self._tell_epoch(runner)
+        self._stop_if_asked(runner, runner.epoch + 1)
+
+    def _tell_epoch(self, runner: Any) -> None:
+        if self._epoch is None:
             return
         metrics = {**self._epoch.read(runner), **_memory()}
         self.latest.update(metrics)
@@ -98,7 +110,6 @@ class Work:
             total_epochs=getattr(runner, "max_epochs", None),
             duration=time.monotonic() - self._began,
         )
-        self._stop_if_asked(runner)
 
     def training_ended(self, runner: Any) -> None:
         """What has been measured since the last telling is told, too."""
@@ -155,15 +166,18 @@ class Work:
         self.latest.update(metrics)
         self.run.log_metrics(metrics, iteration=done)
         self._iterations = Window(runner, done)
-        if self._by_iteration:
-            self._stop_if_asked(runner)
 
-    def _stop_if_asked(self, runner: Any) -> None:
-        if not self.run.should_stop:
-            return
-        if get_world_size() > 1:  # the ranks would have to leave their loops together
-            self._say_once("asked to stop by the platform; trainings of several ranks can't be stopped so far")
+    def _stop_if_asked(self, runner: Any, done: int, step: int = 1) -> None:
+        """Have the host leave its loop where the platform wants it, all ranks at the same point."""
+        if get_world_size() == 1:
+            stop = self.run.should_stop
+        elif is_on_one_machine():
+            stop = self.run.should_stop_together(done, step)
         else:
+            stop = False
+            if self.run.should_stop:
+                self._say_once("asked to stop by the platform; ranks on several machines can't be stopped so far")
+        if stop:
             runner.train_loop.stop_training = True
 
     def _tell_result(self, runner: Any, loader: str, metrics: Mapping[str, Any], **more: Any) -> None:
@@ -213,6 +227,9 @@ STAGES: Mapping[str, Callable[..., None]] = {
     "after_test_epoch": Work.tested,
 }
 """What is done at which of the host's stages, once its hooks have done theirs."""
+
+ON_EVERY_RANK = frozenset({"before_train", "after_train_epoch", "after_train_iter"})
+"""Where ranks that tell nothing have something to do, too: all of them stop together."""
 
 
 def _memory() -> dict[str, int]:
