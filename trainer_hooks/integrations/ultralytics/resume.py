@@ -17,6 +17,8 @@ from ultralytics.cfg import DEFAULT_CFG, get_cfg, get_save_dir
 from trainer_hooks.restore import Restored
 
 _log = logging.getLogger("trainer_hooks")
+_NAMING = ("mode", "task", "project", "name", "exist_ok")
+"""What the host makes the name of its folder of."""
 
 
 def overrides_of(arguments: tuple[Any, ...], options: dict[str, Any]) -> MutableMapping[str, Any] | None:
@@ -55,7 +57,7 @@ def _move_to_a_folder_that_can_be_written(checkpoint: Path, overrides: MutableMa
     folder = arguments.get("save_dir") if isinstance(arguments, dict) else None
     if folder is None or _can_be_written(Path(folder)):
         return
-    own = get_save_dir(get_cfg(DEFAULT_CFG, {name: value for name, value in overrides.items() if name != "save_dir"}))
+    own = get_save_dir(get_cfg(DEFAULT_CFG, {name: overrides[name] for name in _NAMING if name in overrides}))
     _log.warning("%s can't be written here: the resumed training writes to %s", folder, own)
     arguments |= {"save_dir": str(own), "project": str(Path(own).parent), "name": Path(own).name}
     changed = checkpoint.with_suffix(f".{os.getpid()}")
