@@ -32,6 +32,14 @@ def test_a_loop_of_ones_own(tmp_path: Path, own_environment: Path) -> None:
     assert "best         epoch 5, loss" in done.stderr
 
 
+def test_a_loop_that_goes_on_where_it_was_stopped(tmp_path: Path, own_environment: Path) -> None:
+    assert run_example("resume.py", tmp_path, "2").returncode != 0
+    done = run_example("resume.py", tmp_path)
+    assert done.stdout.startswith("epochs 3 to 5"), done.stderr
+    attempts = read_history(own_environment / "nightly").attempts
+    assert [attempt.status for attempt in attempts] == ["interrupted", "completed"]
+
+
 def test_a_mirror_in_clearml(tmp_path: Path, own_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRAINER_HOOKS_FLUSH_TIMEOUT", "30")
     monkeypatch.setenv("CLEARML_CONFIG_FILE", str(tmp_path / "none.conf"))

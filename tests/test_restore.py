@@ -150,6 +150,32 @@ sys.stdin.read()
     assert trainer_hooks.get_checkpoint() is not None
 
 
+def test_every_rank_goes_on_from_the_same_checkpoint_though_the_main_one_has_begun(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not store.exists()
+    attempt(tmp_path, range(1, 3))
+    script = """
+import sys, trainer_hooks
+run = trainer_hooks.start_run(resume="auto")
+print(run.id, run.checkpoint.epoch, flush=True)
+sys.stdin.read()
+"""
+    told = []
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as main:
+        told.append(main.stdout.readline())
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, input="", capture_output=True, text=True, timeout=60, check=True
+        )
+        told.append(done.stdout)
+        main.stdin.close()
+    assert told == ["run 2\n", "None 2\n"]
+
+
 def test_which_run_must_be_said(tmp_path: Path) -> None:
     with pytest.raises(InvalidSetting, match="TRAINER_HOOKS_RUN_ID"):
         trainer_hooks.get_checkpoint()

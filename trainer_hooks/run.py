@@ -71,9 +71,9 @@ class Run(Reporter):
     A run without a claim is silent: everything may be called, nothing is told.
     """
 
-    def __init__(self, claimed: Claim | None, settings: Settings, restored: Restored | None = None) -> None:
+    def __init__(self, claimed: Claim | None, settings: Settings) -> None:
         self.settings = claimed.settings if claimed else settings
-        self.checkpoint = restored
+        self.checkpoint: Restored | None = None
         """What this attempt goes on from, with `resume="auto"`; None where it begins anew."""
         redactor = Redactor([*known_secrets(environment()), *self.settings.secrets()])
         super().__init__(redactor, _stager(claimed) if claimed else None)
@@ -540,14 +540,19 @@ def open_run(
     rank = main_process_rank()
     if settings.mode == "disabled":
         return Run(None, settings)
-    if rank != 0:
-        return JoinedRun(lambda: find_launched(settings), rank, settings)
-    after = restored.attempt if restored else 0
-    resumed = restored.run if restored else resumed
-    run = Run(claim_somewhere(settings, resumed, after=after), settings, restored)
+    run = (
+        JoinedRun(lambda: find_launched(settings), rank, settings) if rank else _claim_run(settings, resumed, restored)
+    )
+    run.checkpoint = restored
     if run.id is not None:
         _open_runs.append(run)
     return run
+
+
+def _claim_run(settings: Settings, resumed: str | None, restored: Restored | None) -> Run:
+    if restored is None:
+        return Run(claim_somewhere(settings, resumed), settings)
+    return Run(claim_somewhere(settings, restored.run, after=restored.attempt), settings)
 
 
 def join_run(directory: str, attempt: int) -> Run:
