@@ -6,6 +6,7 @@ As a script: python -m tests.hosts.ultralytics FOLDER EPOCHS [--autolog] [--data
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,6 +44,9 @@ EVERYWHERE = (*PHASES, "on_train_start", "on_train_batch_start", "on_train_batch
 AFTER_EPOCH = "on_fit_epoch_end"
 SUFFIX = ".pt"
 FINAL_BEST = True
+# Lets `--device=0,1` launch two gloo ranks on the CPU; what lies on the path besides, an older host say, stays there.
+_DDP = str(Path(__file__).parent / "ddp_on_cpu")
+TWO_RANKS = {"PYTHONPATH": os.pathsep.join([_DDP, *filter(None, [os.environ.get("PYTHONPATH")])])}
 EPOCH_METRICS = {"train/box_loss", "train/cls_loss", "train/dfl_loss", "metrics/mAP50-95(B)", "lr/pg0", "fitness"}
 
 

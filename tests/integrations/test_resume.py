@@ -152,10 +152,7 @@ def test_a_completed_run_begins_anew(host: Any, tmp_path: Path, own_environment:
 
 
 def test_ranks_that_ultralytics_launches_resume_as_one_run(tmp_path: Path, own_environment: Path) -> None:
-    two_ranks = {
-        "PYTHONPATH": str(Path(scripts.__file__).parent / "ddp_on_cpu"),
-        "TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store",
-    }
+    two_ranks = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store", **ultralytics.TWO_RANKS}
     first = train(
         ultralytics,
         tmp_path,

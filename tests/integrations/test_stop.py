@@ -97,9 +97,10 @@ with trainer_hooks.start_run(total_epochs=100) as run:
 
 @pytest.mark.slow
 def test_ultralytics_ranks_stop_together(tmp_path: Path, own_environment: Path) -> None:
-    two_ranks = {"PYTHONPATH": str(Path(scripts.__file__).parent / "ddp_on_cpu")}
     with PlatformServer(jobs=(JOB,)) as server:
-        done = cancelled_on_the_way(server, own_environment, ultralytics, tmp_path, "--device=0,1", **two_ranks)
+        done = cancelled_on_the_way(
+            server, own_environment, ultralytics, tmp_path, "--device=0,1", **ultralytics.TWO_RANKS
+        )
     assert_stopped(own_environment, done)
 
 

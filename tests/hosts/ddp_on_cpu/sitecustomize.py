@@ -7,9 +7,9 @@ any other.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib.abc
 import importlib.util
+import os
 import sys
 from datetime import timedelta
 from types import ModuleType
@@ -42,6 +42,8 @@ def _to_cpu(trainer: ModuleType) -> None:
 
     def select_device(device: Any = "", *arguments: Any, **options: Any) -> Any:
         several = "," in str(device).strip("[]")
+        if several:  # as the host's own, which versions around 8.4.50 read again
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(device).strip("[]").replace(" ", "")
         return torch.device("cuda", 0) if several or ranked else select(device, *arguments, **options)
 
     def setup_ddp(self: Any, world_size: int | None = None) -> None:
@@ -54,14 +56,17 @@ def _to_cpu(trainer: ModuleType) -> None:
     if hasattr(trainer, "parse_device"):
         parse = trainer.parse_device
         trainer.parse_device = lambda device: device if "," in str(device) else parse(device)
-    parallel = torch.nn.parallel.DistributedDataParallel
-    torch.nn.parallel.DistributedDataParallel = functools.partial(_without_devices, parallel)
+    torch.nn.parallel.DistributedDataParallel = _without_devices(torch.nn.parallel.DistributedDataParallel)
     if ranked:
         _validate_on_cpu(trainer, torch)
 
 
-def _without_devices(parallel: Any, module: Any, device_ids: Any = None, **options: Any) -> Any:  # noqa: ARG001
-    return parallel(module, **options)
+def _without_devices(parallel: Any) -> Any:
+    class OnCpu(parallel):  # a class, for older versions ask whether a model is one
+        def __init__(self, module: Any, device_ids: Any = None, **options: Any) -> None:  # noqa: ARG002
+            super().__init__(module, **options)
+
+    return OnCpu
 
 
 def _validate_on_cpu(trainer: ModuleType, torch: ModuleType) -> None:
