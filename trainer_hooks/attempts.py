@@ -17,18 +17,19 @@ from urllib.parse import quote
 
 import msgspec
 
-from trainer_hooks.events import Record, RunLost, RunStarted, SegmentOpened
-from trainer_hooks.files import locked, write_whole
-from trainer_hooks.history import RunState, list_runs, state_of
-from trainer_hooks.journal import Journal, Reader, owner, read_headers, read_records, sizes
+from trainer_hooks.deaths import Death, learn
+from trainer_hooks.events import AnyEvent, Record, RunLost, RunStarted, SegmentOpened
+from trainer_hooks.files import write_whole
+from trainer_hooks.history import RunState, list_runs
+from trainer_hooks.journal import Journal, Reader, owner, read_headers
+from trainer_hooks.last_word import claiming, recent_state, say_claimed
 from trainer_hooks.process import is_alive, this_process
-from trainer_hooks.settings import Settings, launch_id
+from trainer_hooks.redact import Redactor, known_secrets
+from trainer_hooks.settings import Settings, environment, launch_id
 
 _log = logging.getLogger("trainer_hooks")
 _RUN_FILE = "run.json"
-_LOCK_FILE = "claim.lock"
 _CLAIM_WITHIN = 5.0
-_TAIL = 1 << 20
 _HEAD = 10
 _NEWEST = 50
 _LONGEST_NAME = 150
@@ -90,9 +91,11 @@ def claim(root: Path, settings: Settings, resumed: str | None = None) -> Claim:
         own = settings if number == 1 else msgspec.structs.replace(settings, job_id=None, callback_url=None)
         directory.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
+            alone = False
             with contextlib.suppress(TimeoutError):  # who holds it so long is stuck: `_is_first` has to do then
-                held.enter_context(locked(directory / _LOCK_FILE, _CLAIM_WITHIN))
-            claimed = _claim_directory(directory, run, own, resuming=resumed is not None)
+                held.enter_context(claiming(directory, _CLAIM_WITHIN))
+                alone = True
+            claimed = _claim_directory(directory, run, own, resuming=resumed is not None, alone=alone)
         if claimed is not None:
             return claimed
     message = f"there are too many runs named {wanted!r} in {root}"
@@ -155,8 +158,8 @@ def _temporary_root() -> Path:
     return Path(tempfile.gettempdir()) / f"trainer_runs-{os.getuid()}"
 
 
-def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming: bool) -> Claim | None:
-    attempt = _next_attempt(directory, resuming=resuming)
+def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming: bool, alone: bool) -> Claim | None:
+    attempt = _next_attempt(directory, resuming=resuming, alone=alone)
     if attempt is None:
         return None
     journal = Journal(directory, run=run, attempt=attempt, writer="training", job=settings.job_id, launch=launch_id())
@@ -167,34 +170,34 @@ def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming:
     return Claim(directory, run, attempt, journal, settings)
 
 
-def _next_attempt(directory: Path, *, resuming: bool) -> int | None:
+def _next_attempt(directory: Path, *, resuming: bool, alone: bool) -> int | None:
     """The number of the next attempt, the one before it brought to an end; None if the run is not free.
 
-    A second training in one process is a run of its own, unless it resumes the first.
+    A second training in one process is a run of its own, unless it resumes the first. Where this process is not
+    `alone`, the last word on the attempt before is left to the one that is at it.
     """
     headers = read_headers(directory)
     newest = max((header.attempt for header in headers.values()), default=0)
     if newest == 0:
         return 1
     before = owner(headers)
-    # The ends of its segments tell whether it has ended: this is the training's thread, and journals can be long.
-    ends = {number: max(0, size - _TAIL) for number, size in sizes(directory).items()}
-    state = state_of(read_records(directory, ends), newest)
-    ended = state.ended is not None
+    ended = recent_state(directory, newest).ended is not None
     lives = is_alive(before.process)
     finished_here = ended and before.process == this_process() and not resuming
     if finished_here or (not ended and lives):
         return None
-    if not ended:
-        _close_lost(directory, before, state, seen=lives is False)
+    if not ended and alone:
+        death = learn(directory, newest, Redactor(known_secrets(environment())))
+        say_claimed(directory, before, "recovery", lambda state: _ended(death, state, seen=lives is False))
     return newest + 1
 
 
-def _close_lost(directory: Path, before: SegmentOpened, state: RunState, *, seen: bool) -> None:
-    journal = Journal(directory, run=before.run, attempt=before.attempt, writer="recovery", job=before.job)
+def _ended(death: Death, state: RunState, *, seen: bool) -> AnyEvent:
+    event = death.as_event(state)
+    if not isinstance(event, RunLost):
+        return event
     gone = "its process was gone" if seen else "its process, on another host or in another container, had not ended it"
-    journal.append(RunLost(reason=f"{gone} when the next attempt began", **state.reached))
-    journal.close()
+    return msgspec.structs.replace(event, reason=f"{gone} when the next attempt began")
 
 
 def _is_first(directory: Path, attempt: int, journal: Journal) -> bool:

@@ -53,7 +53,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 class SegmentOpened(Event, frozen=True):
     """The first record of every segment: whose it is. `writer` is "training", "courier" or "rank <n>".
 
-    `launch` is what the processes of one distributed launch have in common, where there is one.
+    `launch` is what the processes of one distributed launch have in common, where there is one. `supervisor` is the
+    `trainer-hooks run` that waits for this very process, and will tell how it ended.
     """
 
     format: int
@@ -64,6 +65,7 @@ class SegmentOpened(Event, frozen=True):
     process: Process
     job: str | None = None
     launch: str | None = None
+    supervisor: Process | None = None
 
 
 class RunStarted(Event, frozen=True):
@@ -265,7 +267,11 @@ class RunCompleted(Event, frozen=True):
 
 
 class RunFailed(Event, frozen=True):
-    """Terminal: the work ended by an error. `exception` is the type's qualified name."""
+    """Terminal: the work ended by an error. `exception` is the type's qualified name.
+
+    `exit_status` is as a shell shows it: 128 and the number for a signal. `output` is the end of what the process wrote
+    to stderr, where somebody else had to find words for its death.
+    """
 
     error: ErrorKind
     message: str
@@ -275,6 +281,7 @@ class RunFailed(Event, frozen=True):
     iteration: int | None = None
     exit_status: int | None = None
     rank: int | None = None
+    output: str | None = None
 
 
 class RunInterrupted(Event, frozen=True):

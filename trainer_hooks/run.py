@@ -39,6 +39,7 @@ from trainer_hooks.events import (
     SignalReceived,
 )
 from trainer_hooks.failures import describe
+from trainer_hooks.faults import stacks
 from trainer_hooks.history import read_history, state_of
 from trainer_hooks.journal import read_headers, read_records
 from trainer_hooks.logs import LogForwarder
@@ -95,6 +96,7 @@ class Run(Reporter):
             self._image_stager = Stager(claimed.directory, keep_all=True, folder=IMAGES)
         delivery = self._start_delivery(claimed)
         attempt("watching how the process ends", endings.watch, self)
+        attempt("having crashes leave their stack", stacks.keep_in, claimed.directory, claimed.attempt)
         attempt("forwarding logs", self.forward_logs, "")
         return delivery
 
@@ -317,6 +319,7 @@ class Run(Reporter):
         if self._logs:
             self._logs.stop()
         endings.forget(self)
+        stacks.release(claimed.directory, claimed.attempt)
         _forget(self)
         if claimed.journal.at_risk is None:  # else the disk may take it before the process's exit
             claimed.journal.close()
@@ -386,7 +389,7 @@ class JoinedRun(Run):
             if self._claim is None:
                 self._claim = self._join(self.settings)
             told = msgspec.structs.asdict(attempt("telling the end", tell) or bare)
-            del told["exit_status"]
+            del told["exit_status"], told["output"]
             self.emit(RankFailed(**{**told, "rank": self._rank}))
         self._close()
 

@@ -17,24 +17,18 @@ from pathlib import Path
 from trainer_hooks.courier.lane import Lane
 from trainer_hooks.courier.segment import OwnSegment
 from trainer_hooks.courier.watch import ProcessWatch
+from trainer_hooks.deaths import learn
 from trainer_hooks.delivery import announce_courier, load_state, save_state
 from trainer_hooks.destinations import Context, known_destinations, open_destinations
-from trainer_hooks.errors import ErrorType, SetupError
-from trainer_hooks.events import (
-    LIFECYCLE,
-    AnyEvent,
-    CheckpointStored,
-    Record,
-    RunFailed,
-    RunInterrupted,
-    RunLost,
-    SignalReceived,
-    TrackerLinked,
-)
+from trainer_hooks.errors import SetupError
+from trainer_hooks.events import LIFECYCLE, CheckpointStored, Record, TrackerLinked
 from trainer_hooks.files import locked, sync_file
 from trainer_hooks.history import RunState
 from trainer_hooks.journal import Cursor, Reader, owner, read_headers, segments, sizes
-from trainer_hooks.settings import Settings
+from trainer_hooks.last_word import say
+from trainer_hooks.process import is_alive
+from trainer_hooks.redact import Redactor, known_secrets
+from trainer_hooks.settings import Settings, environment
 from trainer_hooks.shield import ask
 
 _log = logging.getLogger("trainer_hooks.courier")
@@ -45,6 +39,8 @@ _SYNC_EVERY = 1.0
 _HOLD_BACK_AT_MOST = 60.0
 _CLOSE_WITHIN = 10.0
 _CHECKPOINTS = "checkpoints"
+_SUPERVISOR_SPEAKS_WITHIN = 5.0
+_SAY_AGAIN_AFTER = 10.0  # each time that a full disk refuses leaves a segment without a record
 
 
 class Busy(Exception):
@@ -78,7 +74,9 @@ class Courier:
         self._follower = _Follower(run_directory, self._header.attempt)
         self._watch = ProcessWatch(self._header.process)
         self._own = OwnSegment(run_directory, self._header)
-        self._spoken = False
+        self._has_spoken = False
+        self._silent_until = -math.inf
+        self._redactor = Redactor([*known_secrets(environment()), *settings.secrets()])
         self._held_since: dict[str, float] = {}
         self._stop = threading.Event()
         self._lanes: dict[str, Lane] = {}
@@ -153,7 +151,7 @@ class Courier:
             if self._follower.superseded or self._follower.is_gone:
                 return
             self._speak_for_the_dead()
-            if self._follower.ended or self._spoken:
+            if self._follower.ended or self._has_spoken:
                 over_since = min(over_since, time.monotonic())
             if self._may_leave(over_since):
                 return
@@ -181,23 +179,28 @@ class Courier:
                 lane.wake()
 
     def _speak_for_the_dead(self) -> None:
-        """Write the terminal event of an attempt whose process is gone and has left none; once."""
-        if self._follower.ended or self._spoken or not self._watch.is_gone():
+        """Write the terminal event of an attempt whose process is gone and has left none."""
+        if self._follower.ended or not self._is_to_speak():
             return
         ask(self._look)  # at what it wrote in its last moment
         if not self._follower.ended and not self._follower.is_gone:
-            self._spoken = not isinstance(ask(lambda: self._own.emit(self._last_word())), Exception)
+            problem = ask(self._say_last_word)
+            self._has_spoken = True
+            if isinstance(problem, Exception):
+                _log.warning("%s: the last word can't be said yet: %s", self._directory, problem)
+                self._silent_until = time.monotonic() + _SAY_AGAIN_AFTER
 
-    def _last_word(self) -> AnyEvent:
-        state = self._follower.state
-        reached = state.reached
-        if state.cause is not None:
-            return state.cause
-        if self._follower.signal:
-            return RunInterrupted(reason=self._follower.signal, **reached)
-        if self._watch.out_of_memory:
-            return RunFailed(error=ErrorType.RESOURCE_ERROR, message=self._watch.explain(), **reached)
-        return RunLost(reason=self._watch.explain(), **reached)
+    def _is_to_speak(self) -> bool:
+        """Whether the process is gone, and one that knows more of its death has had the time to speak."""
+        if not self._watch.is_gone() or time.monotonic() < self._silent_until:
+            return False
+        supervisor = self._header.supervisor
+        waits_for_it = supervisor is not None and is_alive(supervisor) is True
+        return not waits_for_it or time.monotonic() - self._watch.gone_since > _SUPERVISOR_SPEAKS_WITHIN
+
+    def _say_last_word(self) -> None:
+        death = learn(self._directory, self._header.attempt, self._redactor, out_of_memory=self._watch.out_of_memory)
+        say(self._directory, self._header, "courier", lambda _: death.as_event(self._follower.state))
 
     def _checkpoints_settled(self, record: Record) -> bool:
         """Whether a terminal record may be told: its checkpoints are stored, or storage has failed for too long."""
@@ -232,7 +235,6 @@ class _Follower:
         self.grew_at = time.monotonic()
         self.state = RunState()
         self.superseded = False
-        self.signal: str | None = None
         self.stored: dict[str, CheckpointStored] = {}
         self.linked: dict[str, TrackerLinked] = {}
 
@@ -278,8 +280,6 @@ class _Follower:
             self.superseded = True
         elif record.attempt == self._attempt:
             self.state.apply(record.event)
-            if isinstance(record.event, SignalReceived):
-                self.signal = record.event.signal
 
 
 @contextlib.contextmanager
