@@ -10,7 +10,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -18,14 +18,14 @@ from urllib.parse import quote
 import msgspec
 
 from trainer_hooks.deaths import Death, learn
-from trainer_hooks.events import AnyEvent, Record, RunLost, RunStarted, SegmentOpened
+from trainer_hooks.events import AnyEvent, Process, Record, RunLost, RunStarted, SegmentOpened
 from trainer_hooks.files import write_whole
 from trainer_hooks.history import RunState, list_runs
 from trainer_hooks.journal import Journal, Reader, owner, read_headers
 from trainer_hooks.last_word import claiming, recent_state, say_claimed
-from trainer_hooks.process import is_alive, this_process
+from trainer_hooks.process import is_alive, local_name, parent_process, this_process
 from trainer_hooks.redact import Redactor, known_secrets
-from trainer_hooks.settings import Settings, environment, launch_id
+from trainer_hooks.settings import Settings, environment, launch_id, supervisor_name
 
 _log = logging.getLogger("trainer_hooks")
 _RUN_FILE = "run.json"
@@ -124,6 +124,16 @@ def find_launched(settings: Settings) -> tuple[Path, int] | None:
     return None
 
 
+def find_supervised(settings: Settings) -> Iterator[tuple[Path, SegmentOpened]]:
+    """The runs that a child of this process has opened, each with the header of its newest attempt."""
+    this = this_process()
+    for root in (settings.root, _temporary_root()):
+        for directory in itertools.islice(list_runs(root), _NEWEST):
+            headers = read_headers(directory)
+            if headers and owner(headers).supervisor == this:
+                yield directory, owner(headers)
+
+
 def find_run_by_output(root: Path, output_dir: str) -> str | None:
     """The newest run that wrote into that output folder of the host's; for a resume that names only a checkpoint."""
     for directory in list_runs(root):
@@ -153,6 +163,15 @@ def load_addresses(directory: Path) -> dict[str, str]:
     return addresses
 
 
+def began_at(directory: Path) -> float:
+    """When the newest attempt was begun, in unix seconds.
+
+    Raises:
+        FileNotFoundError: where no attempt has.
+    """
+    return (directory / _RUN_FILE).stat().st_mtime
+
+
 def _temporary_root() -> Path:
     # Asked only when it is needed: where no temporary directory can be written, that is an error, too.
     return Path(tempfile.gettempdir()) / f"trainer_runs-{os.getuid()}"
@@ -162,12 +181,27 @@ def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming:
     attempt = _next_attempt(directory, resuming=resuming, alone=alone)
     if attempt is None:
         return None
-    journal = Journal(directory, run=run, attempt=attempt, writer="training", job=settings.job_id, launch=launch_id())
+    journal = Journal(
+        directory,
+        run=run,
+        attempt=attempt,
+        writer="training",
+        job=settings.job_id,
+        launch=launch_id(),
+        supervisor=_supervisor(),
+    )
     if not _is_first(directory, attempt, journal):
         journal.close()
         return None
     write_whole(directory / _RUN_FILE, msgspec.json.encode(settings.addresses()))
     return Claim(directory, run, attempt, journal, settings)
+
+
+def _supervisor() -> Process | None:
+    """The `trainer-hooks run` that this process is a child of; one further above can't see how this one ends."""
+    named = supervisor_name()
+    parent = parent_process() if named else None
+    return parent if parent and local_name(parent) == named else None
 
 
 def _next_attempt(directory: Path, *, resuming: bool, alone: bool) -> int | None:

@@ -77,7 +77,7 @@ _decode_event = msgspec.json.Decoder(AnyEvent).decode
 class Journal:
     """Appends the events of this process. Safe to use from any thread; silent in a forked child."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of a segment's header
         self,
         run_directory: Path,
         *,
@@ -86,6 +86,7 @@ class Journal:
         writer: str,
         job: str | None = None,
         launch: str | None = None,
+        supervisor: Process | None = None,
     ) -> None:
         """Open the next segment; its first record says all of this.
 
@@ -101,6 +102,7 @@ class Journal:
             writer=writer,
             job=job,
             launch=launch,
+            supervisor=supervisor,
             process=this_process(),
         )
         # Re-entrant: a signal handler or a finalizer may emit while this very thread is emitting.
