@@ -77,7 +77,7 @@ class Run(Reporter):
         self._claim = claimed
         self._pid = os.getpid()
         self._ending = threading.RLock()  # a signal handler may end the run while this very thread ends it
-        self._ended = False
+        self._ended = self._hurried = False
         self._signal: str | None = None
         self._signalled = 0.0
         self._began = time.monotonic()
@@ -310,8 +310,12 @@ class Run(Reporter):
             for event in (told or bare, bare):
                 self.emit(event)
         if ends_here:
-            with guard("ending the run"):
-                self._let_go(self._claim)
+            try:
+                with guard("ending the run"):
+                    self._let_go(self._claim)
+            except KeyboardInterrupt:  # one more: at the exit, too, the user will not want to wait
+                self._hurried = True
+                raise
 
     def _let_go(self, claimed: Claim) -> None:
         if self._let_clearml_go:
@@ -345,7 +349,7 @@ class Run(Reporter):
             delivered = self.flush(timeout=0)
             if not delivered:
                 attempt("starting the courier again", self._delivery.ensure)
-                delivered = self.flush(max(0.0, timeout))
+                delivered = self.flush(0.0 if self._hurried else max(0.0, timeout))
         except KeyboardInterrupt:  # the user does not want to wait
             delivered = False
         print_delivery(self._claim, delivered=delivered)
