@@ -302,6 +302,15 @@ class Run(Reporter):
 
     def _end(self, tell: Callable[[], AnyEvent], bare: AnyEvent) -> None:
         """End by what `tell` says; where that can't be had, or the journal refuses it, by the bare fact."""
+        try:
+            self._end_once(tell, bare)
+        except BaseException as error:
+            # Ctrl-C, or what a signal handler of the host's raises: torch's does for each worker that died.
+            self._hurried = self._hurried or isinstance(error, KeyboardInterrupt)
+            self._end_once(tell, bare)
+            raise
+
+    def _end_once(self, tell: Callable[[], AnyEvent], bare: AnyEvent) -> None:
         if self._claim is None or not self.is_heard:
             return
         told = attempt("telling the end", tell)
@@ -310,12 +319,8 @@ class Run(Reporter):
             for event in (told or bare, bare):
                 self.emit(event)
         if ends_here:
-            try:
-                with guard("ending the run"):
-                    self._let_go(self._claim)
-            except KeyboardInterrupt:  # one more: at the exit, too, the user will not want to wait
-                self._hurried = True
-                raise
+            with guard("ending the run"):
+                self._let_go(self._claim)
 
     def _let_go(self, claimed: Claim) -> None:
         if self._let_clearml_go:
