@@ -328,7 +328,7 @@ class Run(Reporter):
         if self._logs:
             self._logs.stop()
         endings.forget(self)
-        stacks.release(claimed.directory, claimed.attempt)
+        attempt("leaving crashes alone again", stacks.release, claimed.directory, claimed.attempt)
         _forget(self)
         if claimed.journal.at_risk is None:  # else the disk may take it before the process's exit
             claimed.journal.close()

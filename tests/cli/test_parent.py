@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -309,16 +310,36 @@ def test_a_training_further_below_is_left_to_its_courier(own_environment: Path) 
     assert read_headers(run)[1].supervisor is None
 
 
-def test_a_parent_that_cannot_speak_leaves_it_to_the_courier(own_environment: Path, tmp_path: Path) -> None:
-    said = tmp_path / "said"
-    script = f"{SCRIPT}open({str(said)!r}, 'w').write('ready')\nsignal.pause()"
-    with subprocess.Popen([*RUN, PYTHON, "-c", script], start_new_session=True) as process:
-        wait_until(said.exists)
-        (run,) = list_runs(own_environment)
-        wait_until(lambda: load_courier(run), what="the courier")
+@contextlib.contextmanager
+def a_training(root: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """One that goes on until it is killed, below `trainer-hooks run`, seen by its courier; and its pid."""
+    command = [*RUN, PYTHON, "-c", SCRIPT + "signal.pause()"]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            (run,) = wait_until(lambda: list(list_runs(root)))
+            wait_until(lambda: load_courier(run), what="the courier")
+            yield process, read_headers(run)[1].process.pid
+        finally:
+            process.kill()
+
+
+def test_where_the_parent_is_killed_the_courier_speaks(own_environment: Path) -> None:
+    with a_training(own_environment) as (process, _):
         process.kill()
-    wait_until(lambda: terminals(own_environment), what="the courier's word")
+        wait_until(lambda: terminals(own_environment), what="the courier's word")
     assert [type(event) for event in terminals(own_environment)] == [RunLost]
+
+
+def test_where_the_parent_is_too_slow_the_courier_speaks_and_it_alone(own_environment: Path) -> None:
+    with a_training(own_environment) as (process, command):
+        process.send_signal(signal.SIGSTOP)
+        os.kill(command, signal.SIGSEGV)
+        killed = time.time()
+        wait_until(lambda: terminals(own_environment), what="the courier's word")
+        assert time.time() - killed > 4.5, "the parent has its time first"
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(30) == -signal.SIGSEGV
+    assert [type(event) for event in terminals(own_environment)] == [RunFailed]
 
 
 def test_the_parent_waits_for_the_delivery_of_its_word_until_somebody_asks_it_to_end(own_environment: Path) -> None:
