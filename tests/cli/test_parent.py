@@ -20,6 +20,7 @@ from tests.cli.parts import COMMAND, invoke, launch
 from tests.hosts.processes import is_running
 from tests.servers.platform import PlatformServer, Reply
 from tests.waiting import wait_until
+from trainer_hooks.cli.signals import Sifted
 from trainer_hooks.delivery import load_courier
 from trainer_hooks.events import TERMINAL, RunFailed, RunInterrupted, RunLost
 from trainer_hooks.history import list_runs
@@ -86,6 +87,24 @@ def test_a_signal_to_each_process_as_of_a_cluster_reaches_the_command_once() -> 
             os.kill(pid, signal.SIGTERM)
         assert command in children(process.pid)
         assert heard(process) == ["SIGTERM"]
+
+
+def test_a_witness_that_comes_to_run_late_is_waited_for() -> None:
+    sifted = Sifted()
+    sifted.came(signal.SIGTERM)
+    sifted.came(signal.SIGHUP)
+    assert not sifted.is_to_ask()
+    wait_until(sifted.is_to_ask, what="the question")
+    sifted.was_heard(signal.SIGTERM)
+    assert sifted.answered() == [signal.SIGHUP]
+    assert (sifted.answered(), sifted.wait) == ([], None)
+
+
+def test_a_witness_that_does_not_answer_keeps_no_signal_back() -> None:
+    sifted = Sifted()
+    sifted.came(signal.SIGTERM)
+    wait_until(sifted.is_to_ask, what="the question")
+    assert wait_until(sifted.unanswered) == [signal.SIGTERM]
 
 
 def test_ctrl_c_reaches_the_command_once() -> None:

@@ -16,7 +16,7 @@ import signal
 import subprocess
 from typing import NoReturn
 
-from trainer_hooks.cli.relay import Relay
+from trainer_hooks.cli.relay import ANSWER, Relay
 from trainer_hooks.cli.signals import Sifted, to_be_passed_on
 from trainer_hooks.cli.stderr import Stderr
 from trainer_hooks.deaths import as_in_a_shell
@@ -63,22 +63,33 @@ class Child:
             wait = self._sifted.wait
             poll.poll(None if wait is None else math.ceil(wait * 1000))
             poll.unregister(self._relay.heard)
-            for number in _read(self._woken):
-                if number == signal.SIGCHLD:
-                    self._relay.look_after()
-                else:
-                    self._sifted.came(number)
-            for number in _read(self._relay.heard):
-                self._sifted.was_heard(number)
+            alone = self._sift(_read(self._woken), _read(self._relay.heard))
             status = self._look()
             if status is not None:
                 return status
-            for number in self._sifted.alone():
+            for number in alone:
                 os.kill(self._process.pid, number)
 
     def tail(self) -> bytes:
         """The end of what was written to stderr; all that the command wrote has been passed on."""
         return self._stderr.tail(self._relay)
+
+    def _sift(self, came: bytes, heard: bytes) -> list[int]:
+        """Take in the signals that have come here, and what the relay has heard; returns those to be passed on now."""
+        for number in came:
+            if number == signal.SIGCHLD:
+                self._relay.look_after()
+            else:
+                self._sifted.came(number)
+        alone = []
+        for number in heard:
+            if number == ANSWER:
+                alone += self._sifted.answered()
+            else:
+                self._sifted.was_heard(number)
+        if self._sifted.is_to_ask():
+            self._relay.ask()
+        return alone + self._sifted.unanswered()
 
     def _start(self, command: tuple[str, ...], environ: dict[str, str]) -> subprocess.Popen[bytes]:
         parent = os.getpid()

@@ -21,6 +21,7 @@ from pathlib import Path
 from trainer_hooks.shield import ask
 
 KEPT = 64 << 10
+ANSWER = 0  # no signal's number
 _CHUNK = 1 << 16
 _DRAINED_AT_MOST = 1 << 20
 _ANSWERS_WITHIN = 1.0
@@ -44,8 +45,13 @@ class Relay:
 
     @property
     def heard(self) -> int:
-        """A descriptor with the numbers of the signals that it has heard, a byte each; never blocks."""
+        """A descriptor with the numbers of the signals that it has heard, a byte each, and ANSWERs; never blocks."""
         return self._heard
+
+    def ask(self) -> None:
+        """Have it say ANSWER among the signals, behind all that it has had."""
+        with contextlib.suppress(OSError):  # it is looked after
+            self._control.send(b"?", socket.MSG_DONTWAIT)
 
     def tail(self) -> bytes:
         """The end of what it has passed on; all that was written before it was asked has been passed on then.
@@ -111,7 +117,7 @@ def _be_the_relay(source: int | None, control: int, speaks: int, signals: list[i
         for number in signals:
             signal.signal(number, lambda *_: None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-        status = _Passing(source, target, control).work()
+        status = _Passing(source, target, control, speaks).work()
     finally:
         os._exit(status)
 
@@ -132,7 +138,8 @@ def _let_go_of_all_but(kept: set[int | None]) -> None:
 class _Passing:
     """The work of the process."""
 
-    def __init__(self, source: int | None, target: int, control: int) -> None:
+    def __init__(self, source: int | None, target: int, control: int, speaks: int) -> None:
+        self._speaks = speaks
         self._source = source
         self._target = target
         self._control: int | None = control
@@ -152,8 +159,10 @@ class _Passing:
                 for handle, _ in self._poll.poll():
                     if handle == self._source:
                         self._pass_on()
+                    elif handle == self._control and os.read(handle, 1):
+                        self._say_that_all_was_heard()
                     elif handle == self._control:
-                        self._answer()
+                        self._hand_over()
         except OSError:
             return _NOBODY_READS
         return 0
@@ -181,7 +190,11 @@ class _Passing:
             with contextlib.suppress(BlockingIOError):  # somebody has set it so
                 chunk = chunk[os.write(self._target, chunk) :]
 
-    def _answer(self) -> None:
+    def _say_that_all_was_heard(self) -> None:
+        with contextlib.suppress(OSError):  # nobody asks any more
+            os.write(self._speaks, bytes([ANSWER]))
+
+    def _hand_over(self) -> None:
         """The command has ended: what it wrote is in the pipe; of what others write, no end has to come."""
         passed_on = 0
         while passed_on < _DRAINED_AT_MOST and self._pass_on():
