@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -151,6 +152,20 @@ def test_the_parent_leaves_no_core_dump_and_no_process(tmp_path: Path) -> None:
         assert process.wait(30) == -signal.SIGSEGV
         wait_until(lambda: not any(is_running(pid, "trainer_hooks") for pid in others), what="the relay's end")
     assert len(list(tmp_path.glob("core*"))) <= 1
+
+
+# A user who may have one process, and no more; the files of this machine he may read.
+WITHOUT_FORK = [
+    *("setpriv", "--reuid=54321", "--clear-groups", "--bounding-set=-sys_admin,-sys_resource"),
+    *("--inh-caps=+dac_override", "--ambient-caps=+dac_override", "prlimit", "--nproc=1"),
+]
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None, reason="only root can become such a user")
+def test_where_no_child_can_be_started_it_becomes_the_command() -> None:
+    with subprocess.Popen([*WITHOUT_FORK, *RUN, "sh", "-c", "echo $$; exit 6"], stdout=subprocess.PIPE) as process:
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, int(out)) == (6, process.pid)
 
 
 # Streams
