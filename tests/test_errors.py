@@ -186,6 +186,24 @@ class Deadly(Dataset):
         os._exit(9)
 
 
+class OfTensors(Dataset):
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        return torch.zeros(1000)
+
+
+class Remote(Dataset):
+    """One that can't be reached."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+
 class Unreadable(Dataset):
     """One whose samples can't be read, in the many ways of that."""
 
@@ -215,6 +233,26 @@ def test_a_bug_in_a_dataset_or_a_full_disk_is_not():
 def test_a_data_loader_whose_worker_dies():
     error = raised_by(lambda: list(DataLoader(Deadly(), num_workers=1)))
     assert classify(error) == ErrorType.RESOURCE_ERROR
+
+
+class Cut:
+    """What comes from a worker that is killed while it hands over a batch: it counts as alive for a moment longer."""
+
+    def get(self, timeout):  # noqa: ARG002 - as a queue's
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_data_loading_worker_that_is_killed_while_it_hands_over_a_batch():
+    batches = iter(DataLoader(OfTensors(), num_workers=1))
+    batches._data_queue = Cut()
+    assert classify(raised_by(next, batches)) == ErrorType.RESOURCE_ERROR
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_a_worker_could_not_reach_is_the_networks_trouble():
+    error = raised_by(lambda: list(DataLoader(Remote(), num_workers=1)))
+    assert classify(error) == ErrorType.NETWORK_ERROR
 
 
 def test_a_distributed_job_whose_peers_are_gone():

@@ -59,6 +59,20 @@ def told(run: Run | Path) -> list[Any]:
     return [record.event for record in read_records(directory) if not isinstance(record.event, SegmentOpened)]
 
 
+@pytest.fixture
+def hosts_alarm() -> Iterator[list[int]]:
+    """A handler of the host's that raises; the signals that it had."""
+    had: list[int] = []
+
+    def handler(number: int, _: Any) -> None:
+        had.append(number)
+        raise RuntimeError("of the handler")
+
+    found = signal.signal(signal.SIGALRM, handler)
+    yield had
+    signal.signal(signal.SIGALRM, found)
+
+
 def only(run: Run | Path, kind: type[Any]) -> Any:
     (event,) = (event for event in told(run) if isinstance(event, kind))
     return event
@@ -462,6 +476,19 @@ class TestEnding:
             assert capfd.readouterr().err == ""
             assert not run.is_over
         assert [type(event) for event in told(run)] == [RunStarted, RunCompleted]
+
+    def test_what_a_signal_handler_raises_while_the_end_is_told_does_not_cost_it(self, hosts_alarm):
+        class Alarming(Exception):
+            def __str__(self):
+                if len(hosts_alarm) < 2:  # the first one strikes in `traceback`, which swallows it
+                    signal.raise_signal(signal.SIGALRM)
+                return "the user's own error"
+
+        with pytest.raises(RuntimeError, match="of the handler"), start_run() as run:
+            raise Alarming
+        assert only(run, RunFailed).message == "the user's own error"
+        assert run.is_over
+        assert current_run() is None
 
     def test_an_error_right_after_a_signal_is_told_as_the_signal(self):
         run = start_run()

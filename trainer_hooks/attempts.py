@@ -10,25 +10,26 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
 
-from trainer_hooks.events import Record, RunLost, RunStarted, SegmentOpened
-from trainer_hooks.files import locked, write_whole
-from trainer_hooks.history import RunState, list_runs, state_of
-from trainer_hooks.journal import Journal, Reader, owner, read_headers, read_records, sizes
-from trainer_hooks.process import is_alive, this_process
-from trainer_hooks.settings import Settings, launch_id
+from trainer_hooks.deaths import Death, learn
+from trainer_hooks.events import AnyEvent, Process, Record, RunLost, RunStarted, SegmentOpened
+from trainer_hooks.files import write_whole
+from trainer_hooks.history import RunState, list_runs
+from trainer_hooks.journal import Journal, Reader, owner, read_headers
+from trainer_hooks.last_word import claiming, recent_state, say_claimed
+from trainer_hooks.process import is_alive, local_name, parent_process, this_process
+from trainer_hooks.redact import Redactor, known_secrets
+from trainer_hooks.settings import Settings, environment, launch_id, supervisor_name
 
 _log = logging.getLogger("trainer_hooks")
 _RUN_FILE = "run.json"
-_LOCK_FILE = "claim.lock"
 _CLAIM_WITHIN = 5.0
-_TAIL = 1 << 20
 _HEAD = 10
 _NEWEST = 50
 _LONGEST_NAME = 150
@@ -48,6 +49,19 @@ class Claim:
     attempt: int
     journal: Journal
     settings: Settings
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What a claim is to know of the attempts before it.
+
+    `after` is one that is known of from elsewhere; `resuming`: it goes on from the one before; `alone`: no other
+    process is claiming, or saying the last word on the one before.
+    """
+
+    after: int
+    resuming: bool
+    alone: bool
 
 
 def claim_somewhere(settings: Settings, resumed: str | None = None, *, after: int = 0) -> Claim | None:
@@ -92,9 +106,12 @@ def claim(root: Path, settings: Settings, resumed: str | None = None, *, after: 
         own = settings if number == 1 else msgspec.structs.replace(settings, job_id=None, callback_url=None)
         directory.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
+            alone = False
             with contextlib.suppress(TimeoutError):  # who holds it so long is stuck: `_is_first` has to do then
-                held.enter_context(locked(directory / _LOCK_FILE, _CLAIM_WITHIN))
-            claimed = _claim_directory(directory, run, own, resuming=resumed is not None, after=after)
+                held.enter_context(claiming(directory, _CLAIM_WITHIN))
+                alone = True
+            before = _Before(after=after, resuming=resumed is not None, alone=alone)
+            claimed = _claim_directory(directory, run, own, before)
         if claimed is not None:
             return claimed
     message = f"there are too many runs named {wanted!r} in {root}"
@@ -121,6 +138,16 @@ def find_launched(settings: Settings) -> tuple[Path, int] | None:
             if main.launch == launch and is_alive(main.process) is not False:
                 return directory, main.attempt
     return None
+
+
+def find_supervised(settings: Settings) -> Iterator[tuple[Path, SegmentOpened]]:
+    """The runs that a child of this process has opened, each with the header of its newest attempt."""
+    this = this_process()
+    for root in (settings.root, _temporary_root()):
+        for directory in itertools.islice(list_runs(root), _NEWEST):
+            headers = read_headers(directory)
+            if headers and owner(headers).supervisor == this:
+                yield directory, owner(headers)
 
 
 def find_run_by_output(root: Path, output_dir: str) -> str | None:
@@ -152,17 +179,26 @@ def load_addresses(directory: Path) -> dict[str, str]:
     return addresses
 
 
+def began_at(directory: Path) -> float:
+    """When the newest attempt was begun, in unix seconds.
+
+    Raises:
+        FileNotFoundError: where no attempt has.
+    """
+    return (directory / _RUN_FILE).stat().st_mtime
+
+
 def _temporary_root() -> Path:
     # Asked only when it is needed: where no temporary directory can be written, that is an error, too.
     return Path(tempfile.gettempdir()) / f"trainer_runs-{os.getuid()}"
 
 
-def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming: bool, after: int) -> Claim | None:
+def _claim_directory(directory: Path, run: str, settings: Settings, before: _Before) -> Claim | None:
     headers = read_headers(directory)
-    newest = _newest_ended(directory, headers, resuming=resuming) if headers else 0
+    newest = _newest_ended(directory, headers, before) if headers else 0
     if newest is None:
         return None
-    attempt = max(newest, after) + 1
+    attempt = max(newest, before.after) + 1
     origin = owner(headers).origin if headers else secrets.token_hex(_ORIGIN)
     journal = Journal(
         directory,
@@ -172,6 +208,7 @@ def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming:
         job=settings.job_id,
         launch=launch_id(),
         origin=origin,
+        supervisor=_supervisor(),
     )
     if not _is_first(directory, attempt, journal):
         journal.close()
@@ -180,31 +217,38 @@ def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming:
     return Claim(directory, run, attempt, journal, settings)
 
 
-def _newest_ended(directory: Path, headers: Mapping[int, SegmentOpened], *, resuming: bool) -> int | None:
+def _supervisor() -> Process | None:
+    """The `trainer-hooks run` that this process is a child of; one further above can't see how this one ends."""
+    named = supervisor_name()
+    parent = parent_process() if named else None
+    return parent if parent and local_name(parent) == named else None
+
+
+def _newest_ended(directory: Path, headers: Mapping[int, SegmentOpened], known: _Before) -> int | None:
     """The number of the newest attempt, now brought to an end if nobody has ended it; None if the run is not free.
 
-    A second training in one process is a run of its own, unless it resumes the first.
+    A second training in one process is a run of its own, unless it resumes the first. Where this process is not
+    alone, the last word on the attempt before is left to the one that is at it.
     """
     before = owner(headers)
     newest = before.attempt
-    # The ends of its segments tell whether it has ended: this is the training's thread, and journals can be long.
-    ends = {number: max(0, size - _TAIL) for number, size in sizes(directory).items()}
-    state = state_of(read_records(directory, ends), newest)
-    ended = state.ended is not None
+    ended = recent_state(directory, newest).ended is not None
     lives = is_alive(before.process)
-    finished_here = ended and before.process == this_process() and not resuming
+    finished_here = ended and before.process == this_process() and not known.resuming
     if finished_here or (not ended and lives):
         return None
-    if not ended:
-        _close_lost(directory, before, state, seen=lives is False)
+    if not ended and known.alone:
+        death = learn(directory, newest, Redactor(known_secrets(environment())))
+        say_claimed(directory, before, "recovery", lambda state: _ended(death, state, seen=lives is False))
     return newest
 
 
-def _close_lost(directory: Path, before: SegmentOpened, state: RunState, *, seen: bool) -> None:
-    journal = Journal.beside(directory, before, "recovery")
+def _ended(death: Death, state: RunState, *, seen: bool) -> AnyEvent:
+    event = death.as_event(state)
+    if not isinstance(event, RunLost):
+        return event
     gone = "its process was gone" if seen else "its process, on another host or in another container, had not ended it"
-    journal.append(RunLost(reason=f"{gone} when the next attempt began", **state.reached))
-    journal.close()
+    return msgspec.structs.replace(event, reason=f"{gone} when the next attempt began")
 
 
 def _is_first(directory: Path, attempt: int, journal: Journal) -> bool:

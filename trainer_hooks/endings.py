@@ -7,6 +7,8 @@ them; at exit the process waits, for a bounded time, until the courier has deliv
 from __future__ import annotations
 
 import atexit
+import contextlib
+import math
 import os
 import signal
 import sys
@@ -172,11 +174,14 @@ class _Endings:
     def _on_exit(self) -> None:
         if os.getpid() != self._pid:
             return
+        interrupted = _ctrl_c_ended_the_script()
         began = time.monotonic()
         for run in self._leaving:
-            with guard("leaving"):
-                run.on_exit(time.monotonic() - began)
+            if not _leaves(run, time.monotonic() - began):
+                began = -math.inf
         self._leaving.clear()
+        if interrupted:
+            _remember_ctrl_c()
 
     def _forget_in_a_forked_child(self) -> None:
         if os.getpid() != self._pid:
@@ -192,6 +197,29 @@ def _revived(ours: _Excepthook | _SigtermHandler) -> bool:
     """Make one that was left in place tell again, with the predecessor it has."""
     ours.active = ours.active or ours.is_in_front()
     return ours.active
+
+
+def _leaves(run: Ending, waited: float) -> bool:
+    """Tell the run of the exit; False if the user does not want to wait."""
+    try:
+        with guard("leaving"):
+            run.on_exit(waited)
+    except KeyboardInterrupt:
+        with guard("leaving"):
+            run.on_exit(math.inf)
+        return False
+    return True
+
+
+def _ctrl_c_ended_the_script() -> bool:
+    """Whether Python dies of SIGINT when all is done; at a prompt, an uncaught Ctrl-C ends nothing."""
+    return issubclass(getattr(sys, "last_type", None) or object, KeyboardInterrupt) and not hasattr(sys, "ps1")
+
+
+def _remember_ctrl_c() -> None:
+    """Python forgets it as soon as it executes a text, and dataclasses are made so: an import is enough."""
+    with contextlib.suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")  # noqa: S102 - a text that ends so makes it remember
 
 
 def _is_main_thread() -> bool:

@@ -98,8 +98,10 @@ def classify(error: BaseException) -> ErrorKind:
     such as a missing file, is the dataset's trouble if a dataset was reading.
     """
     links = list(_chain(error))
+    if any(isinstance(link, (OSError, EOFError)) and _was_raised_by(link, *_FROM_WORKERS) for link in links):
+        return ErrorType.RESOURCE_ERROR  # a worker that was killed in the middle of handing over a batch
     kind = next((kind for kind in map(_classify_one, links) if kind is not None), None)
-    if kind is None and any(isinstance(link, _OF_DATA) and _was_raised_in_a_dataset(link) for link in links):
+    if kind is None and any(isinstance(link, _OF_DATA) and _was_raised_by(link, _DATASET) for link in links):
         return ErrorType.DATASET_ERROR
     return kind or ErrorType.UNKNOWN_ERROR
 
@@ -118,7 +120,7 @@ def _classify_one(error: BaseException) -> ErrorKind | None:
     if isinstance(error, OSError) and error.errno in _RESOURCE_ERRNOS:
         return ErrorType.RESOURCE_ERROR
     for ancestor in type(error).__mro__:
-        kind = _BY_TYPE.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
+        kind = _BY_TYPE.get(_name(ancestor))
         if kind is not None:
             return kind
     if isinstance(error, OSError) and str(error.filename).endswith(_CHECKPOINT_SUFFIXES):
@@ -127,19 +129,26 @@ def _classify_one(error: BaseException) -> ErrorKind | None:
     return next((kind for beginning, kind in _BY_TEXT if beginning.match(text)), None)
 
 
-def _was_raised_in_a_dataset(error: BaseException) -> bool:
-    """Whether a method of one of torch's datasets was at work when it was raised."""
+def _was_raised_by(error: BaseException, owner: str, method: str | None = None) -> bool:
+    """Whether that method, or any one, of such an object was at work when it was raised."""
     trace = error.__traceback__
     while trace is not None:
-        ancestors = type(trace.tb_frame.f_locals.get("self")).__mro__
-        if any(f"{ancestor.__module__}.{ancestor.__qualname__}" == _DATASET for ancestor in ancestors):
+        frame = trace.tb_frame
+        ancestors = type(frame.f_locals.get("self")).__mro__
+        if method in (None, frame.f_code.co_name) and any(_name(ancestor) == owner for ancestor in ancestors):
             return True
         trace = trace.tb_next
     return False
 
 
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 _DATASET = "torch.utils.data.dataset.Dataset"
 _OF_DATA = (OSError, ValueError, LookupError, EOFError)
+# Not where it raises what a worker has raised, which tells more.
+_FROM_WORKERS = ("torch.utils.data.dataloader._MultiProcessingDataLoaderIter", "_try_get_data")
 
 # By qualified name, so that no host package is imported to be asked about its exceptions.
 _BY_TYPE: dict[str, ErrorKind] = {

@@ -55,7 +55,7 @@ class SegmentOpened(Event, frozen=True):
 
     `launch` is what the processes of one distributed launch have in common, where there is one. `origin` tells this
     run directory from another one of the same run: a container that starts with an empty disk numbers its segments
-    anew.
+    anew. `supervisor` is the `trainer-hooks run` that waits for this very process, and will tell how it ended.
     """
 
     format: int
@@ -67,6 +67,7 @@ class SegmentOpened(Event, frozen=True):
     job: str | None = None
     launch: str | None = None
     origin: str = ""
+    supervisor: Process | None = None
 
 
 class RunStarted(Event, frozen=True):
@@ -292,7 +293,11 @@ class RunCompleted(Event, frozen=True):
 
 
 class RunFailed(Event, frozen=True):
-    """Terminal: the work ended by an error. `exception` is the type's qualified name."""
+    """Terminal: the work ended by an error. `exception` is the type's qualified name.
+
+    `exit_status` is as a shell shows it: 128 and the number for a signal. `output` is the end of what the process wrote
+    to stderr, where somebody else had to find words for its death.
+    """
 
     error: ErrorKind
     message: str
@@ -302,6 +307,7 @@ class RunFailed(Event, frozen=True):
     iteration: int | None = None
     exit_status: int | None = None
     rank: int | None = None
+    output: str | None = None
 
 
 class RunInterrupted(Event, frozen=True):

@@ -27,6 +27,7 @@ from trainer_hooks.events import (
     RunLost,
     RunStarted,
     SegmentOpened,
+    SignalReceived,
     TrackerLinked,
     Validated,
 )
@@ -56,6 +57,7 @@ class RunState:
     stored: dict[str, CheckpointStored] = field(default_factory=dict)
     linked: dict[str, TrackerLinked] = field(default_factory=dict)
     rank_failed: RankFailed | None = None
+    signal: str | None = None
     ended: AnyEvent | None = None
 
     def apply(self, event: AnyEvent) -> None:
@@ -152,6 +154,10 @@ def _rank_failed(state: RunState, event: RankFailed) -> None:
     state.rank_failed = state.rank_failed or event
 
 
+def _signal_received(state: RunState, event: SignalReceived) -> None:
+    state.signal = event.signal
+
+
 def _run_ended(state: RunState, event: RunCompleted | RunFailed | RunInterrupted | RunLost) -> None:
     state.ended = event
     done = event.iterations if isinstance(event, RunCompleted) else event.iteration
@@ -175,6 +181,7 @@ _HANDLERS: dict[type, Callable[[RunState, Any], None]] = {
     CheckpointStored: _checkpoint_stored,
     TrackerLinked: _tracker_linked,
     RankFailed: _rank_failed,
+    SignalReceived: _signal_received,
     **dict.fromkeys(_ENDINGS, _run_ended),
 }
 

@@ -87,6 +87,7 @@ class Journal:
         job: str | None = None,
         launch: str | None = None,
         origin: str = "",
+        supervisor: Process | None = None,
     ) -> None:
         """Open the next segment; its first record says all of this.
 
@@ -103,6 +104,7 @@ class Journal:
             job=job,
             launch=launch,
             origin=origin,
+            supervisor=supervisor,
             process=this_process(),
         )
         # Re-entrant: a signal handler or a finalizer may emit while this very thread is emitting.

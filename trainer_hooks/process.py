@@ -13,13 +13,17 @@ _STARTTIME = 22 - 4  # the 22nd field of proc(5)'s stat; the list begins with th
 
 def this_process() -> Process:
     """The identity of the calling process."""
-    return Process(
-        host=socket.gethostname(),
-        boot=_boot(),
-        namespace=_namespace(),
-        pid=os.getpid(),
-        started=_start_time(os.getpid()) or "",
-    )
+    return _identity(os.getpid())
+
+
+def parent_process() -> Process:
+    """The identity of the process that the calling one is a child of."""
+    return _identity(os.getppid())
+
+
+def local_name(process: Process) -> str:
+    """What tells it from all other processes of its container, in a word."""
+    return f"{process.pid}:{process.started}"
 
 
 def is_alive(process: Process) -> bool | None:
@@ -33,6 +37,12 @@ def is_alive(process: Process) -> bool | None:
     if not process.started:  # no /proc on this system
         return _responds(process.pid)
     return _start_time(process.pid) == process.started
+
+
+def _identity(pid: int) -> Process:
+    return Process(
+        host=socket.gethostname(), boot=_boot(), namespace=_namespace(), pid=pid, started=_start_time(pid) or ""
+    )
 
 
 def _start_time(pid: int) -> str | None:

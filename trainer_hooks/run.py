@@ -39,6 +39,7 @@ from trainer_hooks.events import (
     SignalReceived,
 )
 from trainer_hooks.failures import describe
+from trainer_hooks.faults import stacks
 from trainer_hooks.history import read_history, state_of
 from trainer_hooks.journal import read_headers, read_records
 from trainer_hooks.logs import LogForwarder
@@ -80,7 +81,7 @@ class Run(Reporter):
         self._claim = claimed
         self._pid = os.getpid()
         self._ending = threading.RLock()  # a signal handler may end the run while this very thread ends it
-        self._ended = False
+        self._ended = self._hurried = False
         self._stop: str | None = None
         self._signal: str | None = None
         self._signalled = 0.0
@@ -100,6 +101,7 @@ class Run(Reporter):
             self._image_stager = Stager(claimed.directory, keep_all=True, folder=IMAGES)
         delivery = self._start_delivery(claimed)
         attempt("watching how the process ends", endings.watch, self)
+        attempt("having crashes leave their stack", stacks.keep_in, claimed.directory, claimed.attempt)
         attempt("forwarding logs", self.forward_logs, "")
         return delivery
 
@@ -348,6 +350,15 @@ class Run(Reporter):
 
     def _end(self, tell: Callable[[], AnyEvent], bare: AnyEvent) -> None:
         """End by what `tell` says; where that can't be had, or the journal refuses it, by the bare fact."""
+        try:
+            self._end_once(tell, bare)
+        except BaseException as error:
+            # Ctrl-C, or what a signal handler of the host's raises: torch's does for each worker that died.
+            self._hurried = self._hurried or isinstance(error, KeyboardInterrupt)
+            self._end_once(tell, bare)
+            raise
+
+    def _end_once(self, tell: Callable[[], AnyEvent], bare: AnyEvent) -> None:
         if self._claim is None or not self.is_heard:
             return
         told = attempt("telling the end", tell)
@@ -365,6 +376,7 @@ class Run(Reporter):
         if self._logs:
             self._logs.stop()
         endings.forget(self)
+        attempt("leaving crashes alone again", stacks.release, claimed.directory, claimed.attempt)
         _forget(self)
         if claimed.journal.at_risk is None:  # else the disk may take it before the process's exit
             claimed.journal.close()
@@ -390,7 +402,7 @@ class Run(Reporter):
             delivered = self.flush(timeout=0)
             if not delivered:
                 attempt("starting the courier again", self._delivery.ensure)
-                delivered = self.flush(max(0.0, timeout))
+                delivered = self.flush(0.0 if self._hurried else max(0.0, timeout))
         except KeyboardInterrupt:  # the user does not want to wait
             delivered = False
         print_delivery(self._claim, delivered=delivered)
@@ -435,7 +447,7 @@ class JoinedRun(Run):
             if self._claim is None:
                 self._claim = self._join(self.settings)
             told = msgspec.structs.asdict(attempt("telling the end", tell) or bare)
-            del told["exit_status"]
+            del told["exit_status"], told["output"]
             self.emit(RankFailed(**{**told, "rank": self._rank}))
         self._close()
 

@@ -537,9 +537,15 @@ def _job_value(name: str, hint: Any, value: Any, source: str) -> Any:
 
 
 AUTOLOG = "TRAINER_HOOKS_AUTOLOG"
+SUPERVISOR = "TRAINER_HOOKS_SUPERVISOR"
 
 
 def autolog_frameworks(environ: Mapping[str, str] | None = None) -> list[str]:
     """The frameworks that `trainer-hooks run` attaches to, as TRAINER_HOOKS_AUTOLOG lists them; empty: all known."""
     listed = (os.environ if environ is None else environ).get(AUTOLOG, "")
     return [name.strip() for name in listed.split(",") if name.strip()]
+
+
+def supervisor_name(environ: Mapping[str, str] | None = None) -> str | None:
+    """Which process the `trainer-hooks run` is that this one descends from; None where there is none."""
+    return (os.environ if environ is None else environ).get(SUPERVISOR) or None

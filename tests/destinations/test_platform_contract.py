@@ -505,6 +505,12 @@ def test_each_other_ending_is_a_failure_that_says_what_it_was(
     assert server.job("7").status == "failed"
 
 
+def test_a_failure_without_a_traceback_brings_the_end_of_stderr(server: PlatformServer, run: Run) -> None:
+    event = RunFailed(error="UnknownError", message="x", exit_status=134, output="terminate called")
+    completion = told(server, run, event, COMPLETION)
+    assert (completion["traceback"], completion["exit_code"]) == ("terminate called", 134)
+
+
 def test_a_failure_brings_its_traceback(server: PlatformServer, run: Run) -> None:
     event = RunFailed(error="UnknownError", message="x", traceback="Traceback …")
 

@@ -137,7 +137,9 @@ def test_the_training_prints_and_returns_what_it_would_without_us(host: Any, tmp
     assert comparable(host, with_us.stdout, tmp_path / "with") == comparable(host, without.stdout, tmp_path / "without")
 
 
-@pytest.mark.parametrize("what", ["raise", "interrupt", "terminate", "exit 3", "exit 0", "_exit 4", "kill", "segfault"])
+@pytest.mark.parametrize(
+    "what", ["raise", "interrupt", "terminate", "exit 3", "exit 0", "_exit 4", "kill", "segfault", "abort"]
+)
 def test_a_training_that_dies_leaves_one_true_terminal_event_and_its_own_exit_status(
     host: Any, tmp_path: Path, root: Path, what: str
 ) -> None:
@@ -157,8 +159,8 @@ def test_a_training_that_dies_leaves_one_true_terminal_event_and_its_own_exit_st
     assert isinstance(terminal, LAST_WORD[what])
     assert terminal.epoch in (0, 1, None)
     if isinstance(terminal, RunFailed):
-        assert terminal.traceback
-        assert terminal.exception in ("RuntimeError", "SystemExit")
+        assert "hosting.py" in (terminal.traceback or "")
+        assert (terminal.error, terminal.exception) == FAILURE[what]
 
 
 # What a process gives that does the same without us: measured in the test below.
@@ -171,6 +173,7 @@ EXIT_STATUS = {
     "_exit 4": 4,
     "kill": -signal.SIGKILL,
     "segfault": -signal.SIGSEGV,
+    "abort": -signal.SIGABRT,
 }
 LAST_WORD = {
     "raise": RunFailed,
@@ -180,7 +183,14 @@ LAST_WORD = {
     "exit 0": RunInterrupted,
     "_exit 4": RunLost,
     "kill": RunLost,
-    "segfault": RunLost,
+    "segfault": RunFailed,
+    "abort": RunFailed,
+}
+FAILURE = {
+    "raise": ("UnknownError", "RuntimeError"),
+    "exit 3": ("UnknownError", "SystemExit"),
+    "segfault": ("FrameworkError", None),
+    "abort": ("FrameworkError", None),
 }
 
 

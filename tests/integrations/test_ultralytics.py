@@ -10,6 +10,7 @@ import math
 import os
 import pickle
 import pickletools
+import signal
 import subprocess
 import sys
 import textwrap
@@ -28,6 +29,7 @@ import trainer_hooks
 from tests.hosts import ultralytics as host
 from tools.synthetic import TASKS, make_dataset
 from trainer_hooks.events import (
+    TERMINAL,
     CheckpointSaved,
     EpochEnded,
     Logged,
@@ -566,6 +568,7 @@ def test_an_epoch_that_is_begun_anew_with_smaller_batches_is_told_once(autolog: 
     assert epochs(tmp_path) == [1, 2]
     # The first iteration of the first try, then those that count.
     assert [event.iteration for event in told(tmp_path, MetricsLogged)] == [1, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert [type(event) for event in told(tmp_path, *TERMINAL)] == [RunCompleted]
 
 
 # Failures
@@ -589,6 +592,33 @@ def test_a_failing_callback_of_the_users_is_a_failure_of_the_training(
         train(tmp_path, on={"on_train_epoch_end": once(fail, epoch)})
     (failed,) = told(tmp_path, RunFailed)
     assert (failed.exception, failed.epoch) == ("ValueError", epoch - 1)
+
+
+@pytest.mark.parametrize("end", ["killed", "exited"])
+def test_a_data_loading_worker_that_dies_is_a_failure_of_the_resources(
+    autolog: Autolog, tmp_path: Path, end: str
+) -> None:
+    autolog()
+
+    def kill_the_worker(trainer: Any) -> None:
+        (worker,) = trainer.train_loader.iterator._workers
+        os.kill(worker.pid, signal.SIGKILL)
+
+    def let_it_exit(trainer: Any) -> None:
+        trainer.train_loader.dataset.transforms.append(lambda _: os._exit(1))
+        trainer.train_loader.reset()  # the next worker has it
+
+    on = {
+        "on_pretrain_routine_start": lambda trainer: setattr(
+            trainer.args, "workers", 1
+        ),  # on a CPU, the host takes none
+        "on_train_epoch_start": once(kill_the_worker if end == "killed" else let_it_exit, 2),
+    }
+    # "DataLoader worker (pid …) is killed", or what the connection to it says that is cut.
+    with pytest.raises((RuntimeError, OSError, EOFError)):
+        train(tmp_path, batch=4, on=on)
+    (failed,) = told(tmp_path, RunFailed)
+    assert (failed.error, failed.epoch) == ("ResourceError", 1)
 
 
 def test_an_argument_that_is_none_of_the_hosts_is_a_failure(autolog: Autolog, tmp_path: Path) -> None:

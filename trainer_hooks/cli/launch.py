@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -11,8 +12,14 @@ from typing import NoReturn
 import click
 
 import trainer_hooks
+from trainer_hooks.cli.child import Child, end_as
+from trainer_hooks.cli.stderr import take_stderr
+from trainer_hooks.cli.testimony import tell_deaths
 from trainer_hooks.errors import UnknownFramework
-from trainer_hooks.settings import AUTOLOG, Settings, autolog_frameworks, environment
+from trainer_hooks.memory_kills import MemoryKills
+from trainer_hooks.process import local_name, this_process
+from trainer_hooks.settings import AUTOLOG, SUPERVISOR, Settings, autolog_frameworks, environment
+from trainer_hooks.shield import guard
 
 _NOT_FOUND = 127
 _NOT_EXECUTABLE = 126
@@ -31,14 +38,26 @@ def run(*, frameworks: tuple[str, ...], command: tuple[str, ...]) -> None:
     Every training is recorded that it makes, or that anything it starts makes; no script needs a change. COMMAND may be
     yolo, python, torchrun, bash or anything else.
 
-    It becomes COMMAND itself: exit status, signals, terminal and process id are the command's own. Pythons started with
-    -I, -E or -S don't look at PYTHONPATH, and are not recorded.
+    COMMAND's exit status, signals, terminal, input and output are as if it ran alone; it ends with this process. Where
+    it is itself a training that dies without a word, this process tells how. Pythons started with -I, -E or -S don't
+    look at PYTHONPATH, and are not recorded.
 
     Exit status: COMMAND's; 127 if it isn't found, 126 if it can't be executed, 2 if the set-up is wrong.
     """
     settings = Settings.load()
     chosen = _known(list(frameworks) or autolog_frameworks())
-    _become(command, environment() if settings.mode == "disabled" else _attaching(chosen))
+    if settings.mode == "disabled":
+        _become(command, environment())
+    environ = {**_attaching(chosen), SUPERVISOR: local_name(this_process())}
+    try:
+        child = Child(command, environ, take_stderr())
+    except (OSError, subprocess.SubprocessError):  # not found, or there is no room for another process
+        _become(command, environ)
+    kills = MemoryKills(os.getpid())
+    status = child.wait()
+    with guard("telling how the command ended"):
+        tell_deaths(settings, status, out_of_memory=kills.have_risen, output=child.tail())
+    end_as(status)
 
 
 def _known(frameworks: list[str]) -> list[str]:
@@ -63,8 +82,6 @@ def _attaching(frameworks: list[str]) -> dict[str, str]:
 
 
 def _become(command: tuple[str, ...], environ: dict[str, str]) -> NoReturn:
-    # Not a child of ours: there would be signals to forward, a status to imitate and a terminal to share, each a way to
-    # be different from the command alone.
     for number in _IGNORED_BY_PYTHON:
         signal.signal(number, signal.SIG_DFL)
     try:

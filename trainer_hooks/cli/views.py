@@ -150,6 +150,9 @@ def _ending(attempt: Attempt) -> Iterator[str]:
         rank = "" if ended.rank is None else f" (rank {ended.rank})"
         yield f"[{ended.error}] {ended.exception or 'exit'}{rank}: {ended.message}"
         yield from (ended.traceback or "").splitlines()
+        if ended.output:
+            yield "the end of its stderr:"
+            yield from (f"  {line}" for line in ended.output.splitlines())
 
 
 def _print_measured(history: RunHistory, points: list[Measured]) -> None:

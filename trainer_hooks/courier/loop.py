@@ -14,33 +14,32 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from trainer_hooks.courier.heartbeat import Heartbeat
 from trainer_hooks.courier.lane import Lane, Terms
 from trainer_hooks.courier.pulse import Pulse
 from trainer_hooks.courier.segment import OwnSegment
 from trainer_hooks.courier.watch import ProcessWatch
+from trainer_hooks.deaths import learn
 from trainer_hooks.delivery import announce_courier, load_state, save_state
 from trainer_hooks.destinations import Context, known_destinations, open_destinations
-from trainer_hooks.errors import ErrorType, SetupError
+from trainer_hooks.errors import SetupError
 from trainer_hooks.events import (
     LIFECYCLE,
-    AnyEvent,
     CheckpointStored,
     ProgressResumed,
     ProgressStalled,
     Record,
-    RunFailed,
-    RunInterrupted,
-    RunLost,
     SegmentOpened,
-    SignalReceived,
     StopRequested,
     TrackerLinked,
 )
 from trainer_hooks.files import locked, sync_file
 from trainer_hooks.history import RunState
 from trainer_hooks.journal import Cursor, Reader, owner, read_headers, segments, sizes
-from trainer_hooks.liveness import Liveness, save_liveness
-from trainer_hooks.settings import Settings
+from trainer_hooks.last_word import say
+from trainer_hooks.process import is_alive
+from trainer_hooks.redact import Redactor, known_secrets
+from trainer_hooks.settings import Settings, environment
 from trainer_hooks.shield import ask
 from trainer_hooks.stopping import ask_to_stop, asked_to_stop
 
@@ -53,6 +52,8 @@ _HOLD_BACK_AT_MOST = 60.0
 _CLOSE_WITHIN = 10.0
 _CHECKPOINTS = "checkpoints"
 _OF_COURIERS = (CheckpointStored, StopRequested, ProgressStalled, ProgressResumed, SegmentOpened)
+_SUPERVISOR_SPEAKS_WITHIN = 5.0
+_SAY_AGAIN_AFTER = 10.0  # each time that a full disk refuses leaves a segment without a record
 
 
 class Busy(Exception):
@@ -83,14 +84,19 @@ class Courier:
         self._briefly = briefly
         self._deadline = math.inf
         self._header = owner(headers)
-        pulse = Pulse(settings.stalled_after, least=2 * settings.heartbeat)
-        self._follower = _Follower(run_directory, self._header.attempt, pulse)
         self._watch = ProcessWatch(self._header.process)
         self._own = OwnSegment(run_directory, self._header)
-        self._spoken = False
-        self._liveness: Liveness | None = None
-        self._beaten = -math.inf
-        self._stalled_at: float | None = None
+        self._heartbeat = Heartbeat(
+            run_directory,
+            self._header,
+            self._own.emit,
+            every=settings.heartbeat,
+            stalled_after=settings.stalled_after,
+        )
+        self._follower = _Follower(run_directory, self._header.attempt, self._heartbeat.pulse)
+        self._has_spoken = False
+        self._silent_until = -math.inf
+        self._redactor = Redactor([*known_secrets(environment()), *settings.secrets()])
         self._held_since: dict[str, float] = {}
         self._stop = threading.Event()
         self._lanes: dict[str, Lane] = {}
@@ -147,7 +153,7 @@ class Courier:
             retry_delay=self._settings.retry_delay,
             checkpoints_settled=self._checkpoints_settled,
             heartbeat=self._settings.heartbeat,
-            liveness=lambda: self._liveness,
+            liveness=lambda: self._heartbeat.newest,
         )
         for name, destination in opened.items():
             self._lanes[name] = Lane(self._directory, name, destination, known_destinations()[name].HANDLES, terms)
@@ -165,8 +171,8 @@ class Courier:
             if self._follower.superseded or self._follower.is_gone:
                 return
             self._speak_for_the_dead()
-            ask(self._feel_the_pulse)
-            if self._follower.ended or self._spoken:
+            ask(lambda: self._heartbeat.beat(self._follower.state, lives=lambda: not self._watch.is_gone()))
+            if self._follower.ended or self._has_spoken:
                 over_since = min(over_since, time.monotonic())
             if self._may_leave(over_since):
                 return
@@ -193,31 +199,6 @@ class Courier:
             for lane in self._lanes.values():
                 lane.wake()
 
-    def _feel_the_pulse(self) -> None:
-        """Every heartbeat: keep on disk that the training lives, and tell when it stalls, and when it goes on."""
-        every, now = self._settings.heartbeat, time.monotonic()
-        if not every or now - self._beaten < every:
-            return
-        self._beaten = now
-        if self._follower.ended or self._spoken or self._watch.is_gone():
-            self._liveness = None
-            return
-        self._liveness = self._follower.liveness(self._header)
-        save_liveness(self._directory, self._liveness)
-        self._tell_change(self._liveness)
-
-    def _tell_change(self, liveness: Liveness) -> None:
-        if liveness.state == "stalled" and liveness.usual is not None and self._stalled_at is None:
-            self._stalled_at = time.time() - liveness.idle
-            self._own.emit(
-                ProgressStalled(
-                    idle=liveness.idle, usual=liveness.usual, epoch=liveness.epoch, iteration=liveness.iteration
-                )
-            )
-        elif liveness.state != "stalled" and self._stalled_at is not None:
-            idle, self._stalled_at = liveness.time - liveness.idle - self._stalled_at, None
-            self._own.emit(ProgressResumed(idle=max(0.0, idle)))
-
     def _ask_to_stop(self, reason: str) -> None:
         """Part of `Context`: the training finds the file at its next epoch."""
         attempt = self._header.attempt
@@ -227,23 +208,28 @@ class Courier:
         self._own.emit(StopRequested(reason=reason))
 
     def _speak_for_the_dead(self) -> None:
-        """Write the terminal event of an attempt whose process is gone and has left none; once."""
-        if self._follower.ended or self._spoken or not self._watch.is_gone():
+        """Write the terminal event of an attempt whose process is gone and has left none."""
+        if self._follower.ended or not self._is_to_speak():
             return
         ask(self._look)  # at what it wrote in its last moment
         if not self._follower.ended and not self._follower.is_gone:
-            self._spoken = not isinstance(ask(lambda: self._own.emit(self._last_word())), Exception)
+            problem = ask(self._say_last_word)
+            self._has_spoken = True
+            if isinstance(problem, Exception):
+                _log.warning("%s: the last word can't be said yet: %s", self._directory, problem)
+                self._silent_until = time.monotonic() + _SAY_AGAIN_AFTER
 
-    def _last_word(self) -> AnyEvent:
-        state = self._follower.state
-        reached = state.reached
-        if state.cause is not None:
-            return state.cause
-        if self._follower.signal:
-            return RunInterrupted(reason=self._follower.signal, **reached)
-        if self._watch.out_of_memory:
-            return RunFailed(error=ErrorType.RESOURCE_ERROR, message=self._watch.explain(), **reached)
-        return RunLost(reason=self._watch.explain(), **reached)
+    def _is_to_speak(self) -> bool:
+        """Whether the process is gone, and one that knows more of its death has had the time to speak."""
+        if not self._watch.is_gone() or time.monotonic() < self._silent_until:
+            return False
+        supervisor = self._header.supervisor
+        waits_for_it = supervisor is not None and is_alive(supervisor) is True
+        return not waits_for_it or time.monotonic() - self._watch.gone_since > _SUPERVISOR_SPEAKS_WITHIN
+
+    def _say_last_word(self) -> None:
+        death = learn(self._directory, self._header.attempt, self._redactor, out_of_memory=self._watch.out_of_memory)
+        say(self._directory, self._header, "courier", lambda _: death.as_event(self._follower.state))
 
     def _checkpoints_settled(self, record: Record) -> bool:
         """Whether a terminal record may be told: its checkpoints are stored, or storage has failed for too long."""
@@ -279,7 +265,6 @@ class _Follower:
         self.grew_at = time.monotonic()
         self.state = RunState()
         self.superseded = False
-        self.signal: str | None = None
         self.stored: dict[str, CheckpointStored] = {}
         self.linked: dict[str, TrackerLinked] = {}
 
@@ -296,20 +281,6 @@ class _Follower:
         if urgent or time.monotonic() - self._synced_at > _SYNC_EVERY:
             self.sync()
         return grown
-
-    def liveness(self, header: SegmentOpened) -> Liveness:
-        """A heartbeat of the attempt, whose process lives."""
-        now, state = time.time(), self.state
-        return Liveness(
-            time=now,
-            run=header.run,
-            attempt=header.attempt,
-            state=self._pulse.state(now),
-            idle=self._pulse.idle(now),
-            usual=self._pulse.usual,
-            total_epochs=state.total_epochs,
-            **state.reached,
-        )
 
     def sync(self) -> None:
         """Wait until all segments that have grown are on the disk."""
@@ -341,8 +312,6 @@ class _Follower:
             self.state.apply(record.event)
             if not isinstance(record.event, _OF_COURIERS):
                 self._pulse.note(record)
-            if isinstance(record.event, SignalReceived):
-                self.signal = record.event.signal
 
 
 @contextlib.contextmanager

@@ -68,6 +68,14 @@ def start_delivery(run_directory: Path, attempt: int, settings: Settings) -> tup
     return None, settings
 
 
+def wait_for_courier(run_directory: Path, attempt: int, settings: Settings, began: float) -> None:
+    """Wait as a training does at its end, for one that is gone: the container may end with the calling process.
+
+    The newest attempt was begun, and then its courier started, at `began` (unix seconds).
+    """
+    _InProcess(run_directory, attempt, settings, began).wait(sizes(run_directory), settings.flush_timeout)
+
+
 def _started(run_directory: Path, attempt: int, settings: Settings) -> Delivery:
     # Found out here: the courier is started by way of a shell, which would tell nobody.
     if settings.delivery == "process" and not os.access(sys.executable or "", os.X_OK):
@@ -100,8 +108,11 @@ class _Nobody:
 class _InProcess(_Nobody):
     """The courier as a process of its own: it outlives this one, whatever happens to it."""
 
-    _started_at = -math.inf
     _watch: ProcessWatch | None = None
+
+    def __init__(self, run_directory: Path, attempt: int, settings: Settings, started_at: float = -math.inf) -> None:
+        super().__init__(run_directory, attempt, settings)
+        self._started_at = started_at
 
     def ensure(self) -> None:
         if self._is_working():

@@ -163,7 +163,7 @@ def _ended(event: RunCompleted | RunFailed | RunInterrupted | RunLost, attempt: 
     if attempt.ended is not None:
         yield _log("WARNING", f"after the end: {said}")
     elif not isinstance(event, RunCompleted):
-        trace = event.traceback if isinstance(event, RunFailed) else None
+        trace = (event.traceback or event.output) if isinstance(event, RunFailed) else None
         yield _log("ERROR", f"{said}\n{trace or ''}")
 
 

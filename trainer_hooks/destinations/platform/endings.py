@@ -50,7 +50,7 @@ def completed(telling: Telling, event: RunCompleted) -> Call | None:
 def failed(telling: Telling, event: RunFailed) -> Call:
     """The end by an error."""
     message = event.message if event.rank is None else f"rank {event.rank}: {event.message}"
-    details = present(traceback=event.traceback)
+    details = present(traceback=event.traceback or event.output)
     return _failure(telling, event, f"[{event.error}] {message}", event.exit_status or _FAILED, details)
 
 

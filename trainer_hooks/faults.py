@@ -1,0 +1,92 @@
+"""A crash below Python (SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT) leaves the Python stack in a file of the run's.
+
+By the standard library's `faulthandler`, which writes from within the signal and then lets the process die of it as it
+would have. It has one place to write to: a host that has chosen one, before or later, keeps it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import weakref
+from pathlib import Path
+
+_BEGINNING = "Fatal Python error: "
+
+
+class _File:
+    """Where faulthandler writes. It alone keeps this alive: once this is gone, faulthandler has another, or is off."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        # Not at the exit: there it has been closed, or is still to be written to.
+        weakref.finalize(self, os.close, self._handle).atexit = False
+
+    def fileno(self) -> int:
+        """What faulthandler asks for."""
+        return self._handle
+
+    def flush(self) -> None:
+        """What it asks for, too."""
+
+
+class _Stacks:
+    """At most one run of a process has the stacks: the first that is open."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._file: weakref.ref[_File] | None = None
+        self._registered = False
+
+    def keep_in(self, run_directory: Path, attempt: int) -> None:
+        """From now on; nothing is done where faulthandler is enabled already.
+
+        Raises:
+            OSError: if the file can't be made.
+        """
+        if faulthandler.is_enabled():
+            return
+        if not self._registered:
+            os.register_at_fork(after_in_child=self._disable)  # a child's crash is not its parent's
+            self._registered = True
+        path = _path(run_directory, attempt)
+        file = _File(path)
+        faulthandler.enable(file)
+        self._path, self._file = path, weakref.ref(file)
+
+    def release(self, run_directory: Path, attempt: int) -> None:
+        """The run has ended; what the host has enabled since stays as it is."""
+        if self._path == _path(run_directory, attempt):
+            self._disable()
+            forget_stack(run_directory, attempt)
+
+    def _disable(self) -> None:
+        if self._file is not None and self._file() is not None:
+            faulthandler.disable()
+        self._path = self._file = None
+
+
+stacks = _Stacks()
+
+
+def read_stack(run_directory: Path, attempt: int) -> str | None:
+    """What the crash of an attempt's process has left; None if there is nothing."""
+    try:
+        text = _path(run_directory, attempt).read_text(errors="replace")
+    except OSError:
+        return None
+    # The last one: a host may live on after a fault that its own handler mends.
+    return text[text.rfind(_BEGINNING) :].strip() if _BEGINNING in text else None
+
+
+def forget_stack(run_directory: Path, attempt: int) -> None:
+    """Leave no file behind in which nothing stands."""
+    path = _path(run_directory, attempt)
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
+
+
+def _path(run_directory: Path, attempt: int) -> Path:
+    return run_directory / f"fault-{attempt}.log"
