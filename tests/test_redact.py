@@ -273,7 +273,8 @@ class AwfulPath:
 
 def test_objects_that_raise_are_named_by_their_type_and_the_rest_is_told():
     values = {"a": Awful(), "b": AwfulMapping(x=1), "c": AwfulPath(), "d": 4, Awful(): 5}
-    assert Redactor().plain(values) == {"a": "<Awful>", "b": "<AwfulMapping>", "c": "<AwfulPath>", "d": 4, "<Awful>": 5}
+    plain = {"a": "<Awful>", "b": {"x": 1}, "c": "<AwfulPath>", "d": 4, "<Awful>": 5}
+    assert Redactor().plain(values) == plain, "what a dict holds can be read without asking its class"
 
 
 LEAVES = st.one_of(

@@ -36,6 +36,7 @@ EVERY = {
     "retry_delay": ("CALLBACK_RETRY_DELAY", "0.5", 0.5, 7),
     "log_level": ("TRAINER_HOOKS_LOG_LEVEL", "WARNING", "WARNING", "OFF"),
     "iteration_metrics": ("TRAINER_HOOKS_ITERATION_METRICS", "50", 50, 7),
+    "journal_limit": ("TRAINER_HOOKS_JOURNAL_LIMIT", "1000000", 1_000_000, 0),
 }
 SECRETS = {"token", "storage_access_key", "storage_secret_key"}
 every_setting = pytest.mark.parametrize("name", EVERY)

@@ -107,6 +107,7 @@ def join(directory: Path, attempt: int, writer: str, settings: Settings) -> Clai
     """
     header = owner(read_headers(directory), attempt)
     journal = Journal(directory, run=header.run, attempt=attempt, writer=writer, job=header.job)
+    journal.limit_to(settings.journal_limit)
     return Claim(directory, header.run, attempt, journal, settings)
 
 
@@ -163,6 +164,7 @@ def _claim_directory(directory: Path, run: str, settings: Settings, *, resuming:
     if not _is_first(directory, attempt, journal):
         journal.close()
         return None
+    journal.limit_to(settings.journal_limit)
     write_whole(directory / _RUN_FILE, msgspec.json.encode(settings.addresses()))
     return Claim(directory, run, attempt, journal, settings)
 

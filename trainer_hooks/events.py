@@ -12,6 +12,7 @@ the strings "NaN", "Infinity", "-Infinity" (JSON has no such numbers; `float()` 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -227,7 +228,7 @@ class RankFailed(Event, frozen=True):
 
 
 class RecordsDropped(Event, frozen=True):
-    """Events that were never written, counted: the disk was full for longer than memory could bridge."""
+    """Events that were never written, counted: the disk was full for too long, or the journal had reached its limit."""
 
     count: int
     reason: str
@@ -328,6 +329,9 @@ LIFECYCLE = (
     RankFailed,
     *TERMINAL,
 )
+
+DROPPABLE: Mapping[type[Event], float] = {Logged: 0.75, MetricsLogged: 1.0, ProgressMade: 1.0}
+"""What is left out of a journal beyond its declared limit, and from which share of the limit on: log records first."""
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -143,6 +143,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "forward the losses of every n-th iteration; 0 for none",
     ] = 0
 
+    journal_limit: Annotated[
+        int,
+        NotNegative,
+        _Env("TRAINER_HOOKS_JOURNAL_LIMIT"),
+        "bytes of one process's journal beyond which iterations' metrics and progress are dropped and counted, log "
+        "records from three quarters of it on; nothing else ever is; 0 for no limit",
+    ] = 1 << 30
+
     @classmethod
     def load(cls, *, environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
         """Resolve all settings; arguments that are None count as not given.
