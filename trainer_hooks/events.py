@@ -140,7 +140,7 @@ class CheckpointSaved(Event, frozen=True):
     """The host wrote a checkpoint. `names` are what it is stored as ("last", "best", "epoch_10").
 
     `path` is the host's file, which the host may rewrite or delete at any time; `staged` is our own private copy,
-    relative to the run directory, or None where nothing is to be uploaded.
+    relative to the run directory, or None where nothing is to be uploaded. `uncopied`: why that could not be made.
     """
 
     names: list[str]
@@ -151,6 +151,7 @@ class CheckpointSaved(Event, frozen=True):
     metrics: Metrics = {}
     final: bool = False
     staged: str | None = None
+    uncopied: str | None = None
 
 
 class CheckpointStored(Event, frozen=True):

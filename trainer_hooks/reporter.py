@@ -59,6 +59,7 @@ class Reporter(abc.ABC):
         self._image_stager: Stager | None = None
         self._skipped: set[str] = set()
         self._clean_names: set[str] = set()
+        self._uncopied: set[str] = set()
         self._epoch_began = time.monotonic()
 
     @property
@@ -152,10 +153,13 @@ class Reporter(abc.ABC):
             return
         source = os.path.abspath(path)  # noqa: PTH100 - a Path takes ten times as long, in a training's cold caches
         words = [word[:_LONGEST_NAME] for word in self._redactor.words(names)[:_MOST_OF_A_CHECKPOINT]] or ["last"]
-        staged, size = None, os.stat(source).st_size  # noqa: PTH116 - as above
+        staged, size, uncopied = None, os.stat(source).st_size, None  # noqa: PTH116 - as above
         if self._stager:
             with guard("copying a checkpoint"):
-                staged, size = self._stager.stage(Path(source), words)
+                try:
+                    staged, size = self._stager.stage(Path(source), words)
+                except OSError as error:
+                    uncopied = self._warn_uncopied(source, error)
         self.emit(
             CheckpointSaved(
                 names=words,
@@ -166,8 +170,19 @@ class Reporter(abc.ABC):
                 metrics={} if metrics is None else self._numbers(metrics),
                 final=_is_true(final),
                 staged=staged,
+                uncopied=uncopied,
             )
         )
+
+    def _warn_uncopied(self, source: str, error: OSError) -> str:
+        """Why there is no private copy; warned of once per reason: a disk stays full for many epochs."""
+        reason = self._redactor.text(error.strerror or str(error), _LONGEST_NAME)
+        if reason not in self._uncopied:
+            self._uncopied.add(reason)
+            _log.warning(
+                "no private copy of %s, which is not stored therefore: %s", self._redactor.text(source), reason
+            )
+        return reason
 
     @harmless
     def log_image(
