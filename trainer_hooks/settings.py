@@ -24,7 +24,16 @@ from trainer_hooks.errors import InvalidSetting
 _CONFIG_FILE = "trainer_hooks.toml"
 _USERINFO = re.compile(r"(?<=://)[^/?#]*@")
 _HTTP_ADDRESS = re.compile(r"https?://[^/\s:@]([^/\s]*[^/\s:])?(/\S*)?$", re.IGNORECASE)
-_LOCAL_WORLD = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK")
+# Which rank a launcher says that this process is, and of how many. The innermost first: torchrun is started by srun or
+# mpirun and not the other way round; and in a SLURM job all of mpirun's ranks on a node have the SLURM_PROCID of what
+# started them there. JOB_COMPLETION_INDEX (Kubernetes) and SLURM_ARRAY_TASK_ID number jobs, not ranks.
+_RANKS: Mapping[str, tuple[str, ...]] = {
+    "RANK": ("WORLD_SIZE",),
+    "OMPI_COMM_WORLD_RANK": ("OMPI_COMM_WORLD_SIZE",),
+    "PMI_RANK": ("PMI_SIZE",),
+    "PMIX_RANK": (),
+    "SLURM_PROCID": ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
+}
 
 # Of torchrun with its elastic restarts, of torch's own rendezvous, of SLURM, of Open MPI and other PMIx launchers.
 _LAUNCH = (
@@ -280,14 +289,25 @@ DESCRIPTIONS: Mapping[str, str] = _metadata(str)
 def main_process_rank(environ: Mapping[str, str] | None = None) -> int:
     """This process's rank in a distributed job, by what the launcher has set; 0 where there is none.
 
-    Asked at call time, not at import: launchers set it late. `LOCAL_RANK` counts only where no global rank is known.
+    Asked at call time, not at import: launchers set it late. What is no number says nothing, nor does a rank that its
+    own world has no room for: that is left over from elsewhere. `LOCAL_RANK` counts only where no global rank is known.
     """
     environ = os.environ if environ is None else environ
-    for name in _LOCAL_WORLD:
-        value = environ.get(name, "")
-        if value.isdecimal():
-            return int(value)
-    return 0
+    for name, worlds in _RANKS.items():
+        rank = _whole_number(environ, name)
+        world = next((size for of in worlds if (size := _whole_number(environ, of)) is not None), None)
+        if rank is not None and (world is None or rank < world):
+            return rank
+    local = _whole_number(environ, "LOCAL_RANK")
+    if local is None:
+        return 0
+    # Lightning tells the node beside it, and the ranks per node no place at all.
+    return (_whole_number(environ, "NODE_RANK") or 0) * (_whole_number(environ, "LOCAL_WORLD_SIZE") or 1) + local
+
+
+def _whole_number(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name, "").strip()
+    return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
 
 
 def has_clearml_parent(environ: Mapping[str, str] | None = None) -> bool:
