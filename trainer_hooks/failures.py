@@ -22,7 +22,7 @@ def describe(
     return RunFailed(
         error=_known(error_type) or _classified(exception),
         message=redactor.text(_said(error)),
-        exception=_qualified_name(exception) if exception else None,
+        exception=redactor.text(_qualified_name(exception)) if exception is not None else None,
         traceback=redactor.word(text) or None,
     )
 

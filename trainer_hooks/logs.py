@@ -96,6 +96,32 @@ class _Tap(Observer):
             forwarder.forward(logger, record)
 
 
+class _OwnWords(logging.Filter):
+    """Takes the secrets out of what we say ourselves: the traceback of an error may quote a path or a message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clean: Callable[[str], str] = str
+        self._formatter = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Part of `logging.Filter`: every record passes."""
+        record.msg, record.args = self.clean(record.getMessage()), None
+        if record.exc_info:
+            record.exc_text = self.clean(self._formatter.formatException(record.exc_info))  # what formatters print
+        return True
+
+
+_own_words = _OwnWords()
+
+
+def clean_own_words(clean: Callable[[str], str]) -> None:
+    """From now on, what our loggers say passes `clean`."""
+    _own_words.clean = clean
+    for name in (_OURS, f"{_OURS}.courier"):
+        logging.getLogger(name).addFilter(_own_words)
+
+
 def _level(number: int) -> str:
     levels = ((logging.ERROR, "ERROR"), (logging.WARNING, "WARNING"), (logging.INFO, "INFO"))
     return next((name for least, name in levels if number >= least), "DEBUG")

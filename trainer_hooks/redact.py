@@ -13,7 +13,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from trainer_hooks.metrics import Unreadable, items_of, read_number, text_of
@@ -31,6 +31,7 @@ _MOST_IN_A_LIST = 3_000_000
 _COST_OF_A_VALUE = 8
 _SHORT_TEXT = 200
 _SHORTEST_SECRET = 6
+_PAIR = 2
 _SIMPLE = (str, bytes, int, float, bool)
 _LONGEST_CREDENTIAL = 4_096
 
@@ -67,6 +68,11 @@ _PLACES = frozenset(["file", "path", "dir", "directory", "sock", "oldpwd"])
 # `name=value`, `"name": "value"`: the rule by name, for texts. The first pattern spares most texts the second.
 _MAY_NAME_ONE = re.compile(r"(?i)passw|pwd|passphrase|secret|token|key|credential|cookie")
 _NAMED = re.compile(r"\b([A-Za-z_][\w-]{1,60})(['\"]?\s{0,2}[=:]\s{0,2}['\"]?)(?![\s'\"])([^\s'\",;&)}\]]+)")
+# `--name value`, the same for command lines.
+_OPTION = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]{1,60})(\s{1,3})(?![\s'\"-])([^\s'\",;]+)")
+_PASSWORD = re.compile(r"://[^/\s:@]{0,200}:([^/\s@]{1,4096})@")
+# Long, in one piece, with digits in it, and no path.
+_KEY = re.compile(r"(?![/.~])(?=\D*\d)[^\s:]{16,}")
 _IN_TEXT = (
     (re.compile(r"(?<=://)[^/\s:@'\"]*:[^/\s@'\"]*(?=@)"), MASK),
     (re.compile(r"(?i)\b((?:proxy-)?authorization\W{1,4}(?:bearer|basic|token)?\s*)[^\s'\",;]+"), rf"\1{MASK}"),
@@ -92,12 +98,22 @@ def is_secret_name(name: str) -> bool:
 
 
 def known_secrets(environ: Mapping[str, str]) -> list[str]:
-    """The values that the environment holds under secret names; there, whatever ends in TOKEN is one."""
-    return [
-        value
-        for name, value in environ.items()
-        if name != "PWD" and (is_secret_name(name) or name.upper().endswith("_TOKEN"))
-    ]
+    """What the environment holds under secret names, and the passwords in its addresses.
+
+    There, whatever ends in TOKEN is one, and what ends in KEY, if it looks like one.
+    """
+    named = [value for name, value in environ.items() if name != "PWD" and _is_secret_variable(name, value)]
+    return [*named, *itertools.chain.from_iterable(map(passwords_in, environ.values()))]
+
+
+def passwords_in(text: str) -> list[str]:
+    """The passwords of addresses in a text: `https://user:password@host`."""
+    return _PASSWORD.findall(text) if "@" in text else []
+
+
+def _is_secret_variable(name: str, value: str) -> bool:
+    upper = name.upper()
+    return is_secret_name(name) or upper.endswith("_TOKEN") or (upper.endswith("_KEY") and bool(_KEY.fullmatch(value)))
 
 
 class Redactor:
@@ -169,7 +185,7 @@ class Redactor:
         for pattern, replacement in _IN_TEXT:
             text = pattern.sub(replacement, text)
         if _MAY_NAME_ONE.search(text):
-            text = _NAMED.sub(_masked_if_secret, text)
+            text = _OPTION.sub(_masked_if_secret, _NAMED.sub(_masked_if_secret, text))
         return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -223,16 +239,18 @@ class _Plain:
         if isinstance(value, Mapping):
             return self._dictionary(_pairs(value), depth, above)
         if isinstance(value, (list, tuple, set, frozenset)):
-            return self._list(_some(value, _MOST_ITEMS + 1), depth, above)
+            return self._list(value, depth, above)
         try:
             return read_number(value)
         except Unreadable:
             return self._text(str(value), _LONGEST_DESCRIPTION)
 
-    def _list(self, values: Sequence[Any], depth: int, above: frozenset[int]) -> list[Any]:
-        parts = itertools.takewhile(self._has_room, values[:_MOST_ITEMS])
-        shown = [self.of(part, depth, above) for part in parts]
-        return shown if len(shown) == len(values) else [*shown, _LEFT_OUT]
+    def _list(self, value: Iterable[Any], depth: int, above: frozenset[int]) -> list[Any]:
+        parts = _some(value, _MOST_ITEMS + 1)
+        # A command's arguments, and headers in pairs, have their secrets behind the names.
+        named = _masked_in_a_row(parts[:_MOST_ITEMS], pair=isinstance(value, tuple) and len(parts) == _PAIR)
+        shown = [self.of(part, depth, above) for part in itertools.takewhile(self._has_room, named)]
+        return shown if len(shown) == len(parts) else [*shown, _LEFT_OUT]
 
     def _dictionary(self, pairs: Sequence[tuple[Any, Any]], depth: int, above: frozenset[int]) -> dict[str, Any]:
         items = itertools.takewhile(self._has_room, pairs[:_MOST_ITEMS])
@@ -275,6 +293,15 @@ def _is_short(texts: list[str]) -> bool:
 
 def _nameless(value: Any) -> str:
     return f"<{type(value).__qualname__}>"
+
+
+def _masked_in_a_row(values: Iterable[Any], *, pair: bool) -> Iterator[Any]:
+    """The values, each masked that stands behind the name of a secret: an option's, or the first of a pair."""
+    name = ""
+    for place, value in enumerate(values):
+        yield MASK if name and _masks(name, value) else value
+        is_name = type(value) is str and (value.startswith("-") or (pair and place == 0))
+        name = value if is_name and "=" not in value else ""
 
 
 def _masks(name: str, value: Any) -> bool:

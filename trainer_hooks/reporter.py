@@ -201,7 +201,7 @@ class Reporter(abc.ABC):
         if not self.is_heard:
             return
         source = Path(os.path.abspath(path))  # noqa: PTH100 - does not ask the file system
-        name = (self._redactor.word(title) or source.stem)[:_LONGEST_NAME]
+        name = (self._redactor.word(title) or self._redactor.text(source.stem))[:_LONGEST_NAME]
         staged = None
         if self._image_stager:
             with guard("copying an image"):

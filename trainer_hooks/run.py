@@ -41,7 +41,7 @@ from trainer_hooks.events import (
 from trainer_hooks.failures import describe
 from trainer_hooks.history import read_history, state_of
 from trainer_hooks.journal import read_headers, read_records
-from trainer_hooks.logs import LogForwarder
+from trainer_hooks.logs import LogForwarder, clean_own_words
 from trainer_hooks.metrics import read_count
 from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.reporter import Reporter
@@ -72,6 +72,8 @@ class Run(Reporter):
     def __init__(self, claimed: Claim | None, settings: Settings) -> None:
         self.settings = claimed.settings if claimed else settings
         redactor = Redactor([*known_secrets(environment()), *self.settings.secrets()])
+        if claimed:
+            clean_own_words(redactor.text)
         super().__init__(redactor, _stager(claimed) if claimed else None)
         self._claim = claimed
         self._pid = os.getpid()

@@ -218,10 +218,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise InvalidSetting(message) from error
 
     def secrets(self) -> list[str]:
-        """The credentials among the values, and the one that the token file holds now."""
-        values = [getattr(self, name) for name, variable in ENVIRONMENT.items() if variable.secret]
+        """The credentials among the values, those in addresses, and the one that the token file holds now."""
+        values: list[str | None] = [getattr(self, name) for name, variable in ENVIRONMENT.items() if variable.secret]
         with contextlib.suppress(InvalidSetting):
             values.append(msgspec.structs.replace(self, token=None).bearer_token())
+        for address in (self.callback_url, self.storage, self.storage_endpoint):
+            userinfo = _USERINFO.search(address or "")
+            values.append(userinfo[0][:-1].partition(":")[2] if userinfo else None)
         return [value for value in values if value]
 
     def check_callback_url(self) -> None:

@@ -17,6 +17,8 @@ from trainer_hooks.destinations import Destination, Receipt
 from trainer_hooks.errors import RetryLater
 from trainer_hooks.events import TERMINAL, Event, Record
 from trainer_hooks.journal import Reader
+from trainer_hooks.redact import Redactor, known_secrets
+from trainer_hooks.settings import Settings, environment
 from trainer_hooks.shield import ask
 
 _log = logging.getLogger("trainer_hooks.courier")
@@ -41,7 +43,7 @@ class Lane(threading.Thread):
         destination: Destination,
         handles: tuple[type[Event], ...],
         *,
-        retry_delay: float,
+        settings: Settings,
         checkpoints_settled: Callable[[Record], bool],
     ) -> None:
         super().__init__(name=f"trainer_hooks {name}", daemon=True)
@@ -49,8 +51,10 @@ class Lane(threading.Thread):
         self._destination_name = name
         self._destination = destination
         self._handles = handles
-        self._retry_delay = retry_delay
+        self._retry_delay = settings.retry_delay
         self._checkpoints_settled = checkpoints_settled
+        # What a server or a library says is kept, and may quote what it was given.
+        self._clean = Redactor([*known_secrets(environment()), *settings.secrets()]).text
         self._state = load_state(run_directory, name)
         self._reader = Reader(run_directory, self._state.cursor)
         self._failures = 0
@@ -164,7 +168,8 @@ class Lane(threading.Thread):
         state.reached, state.trouble, self._failures = time.time(), None, 0
         self.trouble_since = math.inf
 
-    def _reject(self, record: Record, reason: str) -> None:
+    def _reject(self, record: Record, refused: str) -> None:
+        reason = self._clean(refused)
         _log.warning("%s refused %s: %s", self._destination_name, record.id, reason)
         add_rejected(self._directory, self._destination_name, record, reason)
 
@@ -201,7 +206,9 @@ class Lane(threading.Thread):
         self.trouble_since = min(self.trouble_since, time.monotonic())
         if not isinstance(problem, RetryLater):
             _log.error("%s failed", self._destination_name, exc_info=problem)
-        reason = f"{problem}" if isinstance(problem, RetryLater) else f"{type(problem).__name__}: {problem}"
+        reason = self._clean(
+            f"{problem}" if isinstance(problem, RetryLater) else f"{type(problem).__name__}: {problem}"
+        )
         if reason != self._state.trouble:
             _log.warning("%s: %s; trying again", self._destination_name, reason)
             self._state.trouble = reason

@@ -136,7 +136,7 @@ class Courier:
                 name,
                 destination,
                 known_destinations()[name].HANDLES,
-                retry_delay=self._settings.retry_delay,
+                settings=self._settings,
                 checkpoints_settled=self._checkpoints_settled,
             )
         announce_courier(self._directory, self._header.attempt, [*self._lanes, *self.misconfigured])
