@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -387,7 +388,8 @@ def test_a_mapping_that_another_thread_changes_is_told():
             if stop.is_set():
                 return
 
-    writer = threading.Thread(target=change)
+    writer, interval = threading.Thread(target=change), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # the threads take turns in the middle of everything
     writer.start()
     try:
         for epoch in range(1, 301):
@@ -395,6 +397,7 @@ def test_a_mapping_that_another_thread_changes_is_told():
             run.log("with data", data=shared)
     finally:
         stop.set()
+        sys.setswitchinterval(interval)
         writer.join()
     told = of_kind(run, EpochEnded)
     assert len(told) == 300

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,9 +20,13 @@ from tests.hosts import scripts
 from tests.hosts import ultralytics as host
 from tests.servers.platform import PlatformServer, Reply
 from tests.waiting import wait_until
-from trainer_hooks.delivery import load_state
-from trainer_hooks.events import CheckpointSaved, EpochEnded, Logged, RunFailed, RunStarted, Validated
-from trainer_hooks.journal import read_records
+from trainer_hooks.courier.lane import Lane
+from trainer_hooks.delivery import load_rejected, load_state
+from trainer_hooks.destinations import Receipt
+from trainer_hooks.errors import RetryLater
+from trainer_hooks.events import CheckpointSaved, EpochEnded, Logged, Record, RunFailed, RunStarted, Validated
+from trainer_hooks.journal import Journal, read_records
+from trainer_hooks.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.timeout(120)
@@ -64,6 +68,7 @@ all_known = " ".join(known)
 presigned = f"https://b.example/k?X-Amz-Date=1&X-Amz-Signature={named['signature']}"
 logging.getLogger().setLevel(logging.INFO)
 logging.getLogger().addHandler(logging.NullHandler())
+logging.getLogger("trainer_hooks").addHandler(logging.StreamHandler())  # what we say is printed, tracebacks and all
 secret_folder = folder / known[3]
 secret_folder.mkdir()
 weights, image = secret_folder / f"{known[3]}.onnx", secret_folder / f"{known[3]}.png"
@@ -194,7 +199,7 @@ def command(environ: Mapping[str, str], *arguments: str) -> subprocess.Completed
 def trained(folder: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     script = folder / "loop.py"
     script.write_text(SCRIPT.replace("{source}", BY_NAME["source"]))
-    arguments = [str(folder), json.dumps(list(BY_VALUE.values())), json.dumps(BY_NAME)]
+    arguments = [str(folder), json.dumps([*BY_VALUE.values(), CANARIES["DATABASE_URL"]]), json.dumps(BY_NAME)]
     return subprocess.run(
         [sys.executable, str(script), *arguments], env=environ, capture_output=True, text=True, timeout=100, check=False
     )
@@ -260,6 +265,8 @@ def test_a_run_whose_servers_say_back_what_they_were_sent(tmp_path: Path, own_en
     assert_nothing_written(run)
     assert_nothing_printed(done, shown, *others)
     assert "SignatureDoesNotMatch" in json.loads(shown.stdout)["ledger"]["destinations"][0]["trouble"]
+    assert "an error while Reporter.log_checkpoint" in done.stderr
+    assert "No such file or directory" in done.stderr
     assert_all_was_told(run)
 
 
@@ -280,6 +287,46 @@ def test_a_run_that_is_stored_and_delivered_in_batches_by_a_user_and_password(
         assert_nothing_sent(server)
     assert_nothing_written(own_environment, store)
     assert_nothing_printed(done, synced)
+
+
+class Careless:
+    """A destination that quotes what it was given: refuses the first record, and has trouble with the second."""
+
+    waits_for_checkpoints = False
+
+    def deliver(self, records: Sequence[Record]) -> Iterator[Sequence[Receipt]]:
+        given = f"{BY_VALUE['VAULT_TOKEN']} {BY_NAME['assigned']}"
+        if len(records) > 1:
+            yield [Receipt(records[0], refused=f"refused: {given}")]
+        message = f"trouble: {given}"
+        raise RetryLater(message)
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_a_destination_says_of_its_trouble_is_kept_without_them(
+    own_environment: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VAULT_TOKEN", BY_VALUE["VAULT_TOKEN"])
+    journal = Journal(own_environment, run="r", attempt=1, writer="training")
+    for epoch in (1, 2):
+        journal.append(EpochEnded(epoch=epoch))
+    lane = Lane(
+        own_environment,
+        "careless",
+        Careless(),
+        (EpochEnded,),
+        settings=Settings.load(token=BY_NAME["assigned"]),
+        checkpoints_settled=lambda _: True,
+    )
+    lane.start()
+    wait_until(lambda: load_state(own_environment, "careless").trouble)
+    lane.stop()
+    lane.join(30)
+    state, (rejected,) = load_state(own_environment, "careless"), load_rejected(own_environment, "careless")
+    assert (state.trouble, rejected.reason) == ("trouble: **** ****", "refused: **** ****")
+    assert found_in(caplog.text) == []
 
 
 @pytest.mark.framework
