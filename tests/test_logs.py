@@ -281,20 +281,29 @@ def test_what_others_wrapped_meanwhile_goes_on_and_nothing_is_told_twice(told, l
     assert [message for _, message, _ in told] == ["to both"]
 
 
-@pytest.mark.swallows
 @pytest.mark.usefixtures("forwarder")
-def test_a_record_that_can_not_be_formatted_harms_nobody(logger, told, caplog):
+def test_a_record_that_can_not_be_formatted_is_told_as_far_as_it_can_be(logger, told, caplog):
     """The host's own handlers meet the same fault, and logging prints it; nothing of ours is added."""
     raising, logging.raiseExceptions = logging.raiseExceptions, False
     level = caplog.handler.level
     caplog.handler.setLevel(logging.CRITICAL)  # pytest's own handler raises what others print
     try:
         logger.warning("%d apples", "many")
+        logger.warning("pears: %s", Mute())
+        logger.warning(Mute())
         logger.warning("next")
     finally:
         logging.raiseExceptions = raising
         caplog.handler.setLevel(level)
-    assert [message for _, message, _ in told] == ["next"]
+    unfit = " (its arguments can't be formatted)"
+    assert [message for _, message, _ in told] == [f"%d apples{unfit}", f"pears: %s{unfit}", unfit, "next"]
+
+
+class Mute:
+    """Can't say anything."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
 
 
 PRINTS = """

@@ -223,10 +223,11 @@ class Journal:
 
     def _append_cut(self, event: AnyEvent, size: int) -> None:
         body = fitted(event, _encode_event, _LARGEST_EVENT)
-        self.append(_decode_event(body))
         kind = event.__struct_config__.tag
         note = f"a {kind} of {size} bytes was cut to {len(body)}: its longest texts, lists and mappings"
-        self.append(Logged(level="WARNING", message=note, source=_OURS))
+        # In front: behind a terminal event there is nothing more to say.
+        self.append(Logged(level="WARNING", message=note, source="trainer_hooks"))
+        self.append(_decode_event(body))
 
     def _is_dropped(self, event: AnyEvent) -> bool:
         if self._filled < self._limit * DROPPABLE.get(type(event), math.inf):
