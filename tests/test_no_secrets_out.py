@@ -257,7 +257,6 @@ def test_a_run_whose_servers_say_back_what_they_were_sent(tmp_path: Path, own_en
             command(environ, "runs", "show", "r"),
             command(environ, "runs", "export", "r"),
             command(environ, "sync", "--timeout", "2"),
-            command(environ, "doctor"),
             command({**environ, "INTERNAL_STORAGE_ENDPOINT": f"http://ada:{USERINFO}@{refusing}"}, "sync"),
         ]
         assert_nothing_sent(server)
