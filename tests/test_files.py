@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.disks import LimitedDisk, small_disk
 from tests.waiting import wait_until
 from trainer_hooks.files import copy_file, locked, replacing, sync_file, write_whole
 
@@ -126,6 +127,55 @@ def test_a_disk_that_refuses_raises_its_own_error(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, handler)
     assert caught.value.errno == errno.EFBIG
+
+
+def test_a_fifo_a_device_and_a_directory_are_refused_without_waiting_for_them(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for source, error in ((tmp_path / "fifo", OSError), (tmp_path / "link", OSError), (tmp_path, IsADirectoryError)):
+        with pytest.raises(error) as caught:
+            copy_file(source, tmp_path / "target")
+        assert caught.value.errno in {errno.EINVAL, errno.EISDIR}
+    assert sorted(names_in(tmp_path)) == ["fifo", "link"]
+
+
+@pytest.mark.parametrize("folder", [None, "/dev/shm"], ids=["same disk", "other disk"])  # noqa: S108 - as above
+def test_holes_of_a_file_of_20_gigabytes_take_neither_room_nor_time(tmp_path, folder):
+    size, places = 20 << 30, (5, 7_000_000_000, 15 << 30)
+    source = tmp_path / "sparse"
+    with source.open("wb") as file:
+        for place in places:
+            file.seek(place)
+            file.write(b"content")
+        file.truncate(size)
+    target = Path(folder or tmp_path) / f"trainer_hooks_test_{os.getpid()}"
+    try:
+        assert copy_file(source, target) == target.stat().st_size == size
+        assert target.stat().st_blocks * 512 < 1 << 20
+        with target.open("rb") as file:
+            for place in places:
+                file.seek(place - 1)
+                assert file.read(9) == b"\0content\0"
+    finally:
+        target.unlink()
+
+
+def test_a_file_that_is_only_a_hole_is_copied_as_one(tmp_path):
+    (tmp_path / "source").touch()
+    os.truncate(tmp_path / "source", 1 << 30)
+    assert copy_file(tmp_path / "source", tmp_path / "target") == 1 << 30
+    assert (tmp_path / "target").stat().st_blocks == 0
+
+
+def test_a_copy_that_can_not_fit_is_refused_before_a_byte_is_written(tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(40 << 20))
+    with small_disk(tmp_path / "disk") as disk:
+        if type(disk) is LimitedDisk:
+            pytest.skip("needs a disk of its own")
+        with pytest.raises(OSError, match="No space left on device"):
+            copy_file(source, disk.path / "target")
+        assert (disk.path / "target").stat().st_size == 0
 
 
 def test_files_and_directories_can_be_synced(tmp_path):

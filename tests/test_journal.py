@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from collections import defaultdict
 from pathlib import Path
@@ -32,6 +33,7 @@ from trainer_hooks.events import (
     RunCompleted,
     RunFailed,
     SegmentOpened,
+    Validated,
 )
 from trainer_hooks.journal import Damage, Journal, Reader, read_headers, read_records, segments, sizes
 
@@ -115,7 +117,7 @@ def test_every_writer_has_a_segment_of_its_own(tmp_path):
 
 def test_records_of_several_mebibytes_are_read_back(tmp_path):
     journal = open_journal(tmp_path)
-    messages = [letter * (1 << 20) * size for letter, size in (("a", 1), ("b", 3), ("c", 2))]
+    messages = [letter * (1 << 20) * size for letter, size in (("a", 1), ("b", 2), ("c", 2))]
     for message in messages:
         journal.append(Logged(level="INFO", message=message))
         journal.append(metric(1))
@@ -596,6 +598,100 @@ def test_memory_has_room_again_after_the_disk_had(disk):
     events = [record.event for record in read_records(disk.run)]
     assert not any(isinstance(event, RecordsDropped) for event in events)
     assert sum(isinstance(event, Logged) for event in events) == 30
+
+
+# A declared limit
+
+
+LIMIT = 40_000
+
+
+def limited(directory: Path, limit: int = LIMIT) -> Journal:
+    journal = open_journal(directory)
+    journal.limit_to(limit)
+    return journal
+
+
+def dropped(directory: Path) -> int:
+    return sum(r.event.count for r in read_records(directory) if isinstance(r.event, RecordsDropped))
+
+
+def kept(directory: Path, kind: type) -> int:
+    return sum(isinstance(record.event, kind) for record in read_records(directory))
+
+
+def test_beyond_its_limit_a_journal_drops_logs_first_then_iterations_and_counts_them(tmp_path):
+    journal = limited(tmp_path)
+    for number in range(1000):
+        journal.append(Logged(level="INFO", message=f"line {number}"))
+    assert sizes(tmp_path)[1] < LIMIT * 0.8, "log records leave room for metrics"
+    metrics_began = sizes(tmp_path)[1]
+    for number in range(1000):
+        journal.append(metric(number))
+        journal.append(ProgressMade(current=number, total=1000))
+    assert metrics_began < LIMIT <= sizes(tmp_path)[1] < LIMIT * 1.1
+    journal.close()
+    logs, metrics, progress = (kept(tmp_path, kind) for kind in (Logged, MetricsLogged, ProgressMade))
+    assert min(logs, metrics, progress) > 20
+    assert logs + metrics + progress + dropped(tmp_path) == 3000
+
+
+def test_beyond_its_limit_nothing_else_is_dropped(tmp_path):
+    journal = limited(tmp_path, limit=1000)
+    for epoch in range(1, 101):
+        journal.append(Logged(level="ERROR", message="x" * 1000))
+        journal.append(EpochEnded(epoch=epoch, metrics={"loss": 1}))
+        journal.append(Validated(epoch=epoch, metrics={"map": 1}))
+        journal.append(CheckpointSaved(names=["last"], path="/x.pt", size=1, epoch=epoch))
+    journal.append(RunCompleted())
+    for kind in (EpochEnded, Validated, CheckpointSaved):
+        assert kept(tmp_path, kind) == 100
+    assert kept(tmp_path, Logged) + dropped(tmp_path) == 100
+    assert isinstance(list(read_records(tmp_path))[-1].event, RunCompleted)
+
+
+def test_what_a_limit_drops_is_on_disk_before_anything_that_follows_and_soon_where_nothing_does(tmp_path):
+    journal = limited(tmp_path, limit=1000)
+    deadline = time.monotonic() + 30
+    count = 0
+    while dropped(tmp_path) < 2 and time.monotonic() < deadline:
+        journal.append(Logged(level="INFO", message="x" * 200))
+        count += 1
+    assert dropped(tmp_path) > 1, "a process that is killed has counted all but the last second's"
+    assert kept(tmp_path, RecordsDropped) == 2
+    journal.append(Logged(level="INFO", message="x" * 200))
+    journal.append(RunCompleted())
+    assert kept(tmp_path, Logged) + dropped(tmp_path) == count + 1
+
+
+def test_a_limit_is_warned_of_once(tmp_path, caplog):
+    journal = limited(tmp_path, limit=1)
+    for number in range(100):
+        journal.append(metric(number))
+    (warning,) = caplog.records
+    assert "TRAINER_HOOKS_JOURNAL_LIMIT=1)" in warning.getMessage()
+    assert warning.levelname == "WARNING"
+
+
+def test_without_a_limit_nothing_is_dropped(tmp_path):
+    journal = limited(tmp_path, limit=0)
+    for number in range(1000):
+        journal.append(metric(number))
+    assert iterations(tmp_path) == list(range(1000))
+
+
+def test_a_count_of_what_was_dropped_waits_for_a_full_disk_like_a_lifecycle_event(disk):
+    journal = limited(disk.run, limit=2000)
+    disk.fill()
+    for _ in range(100):
+        journal.append(Logged(level="INFO", message="x" * 1000))
+    for epoch in range(400):
+        journal.append(EpochEnded(epoch=epoch, metrics={"x" * 100_000: 1}))
+    disk.free()
+    journal.close()
+    logs, epochs = kept(disk.run, Logged), kept(disk.run, EpochEnded)
+    assert logs + epochs + dropped(disk.run) == 500
+    assert kept(disk.run, RecordsDropped) > 1
 
 
 def test_a_full_disk_at_the_start_raises_and_leaks_no_file(disk):

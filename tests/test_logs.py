@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import logging
 import logging.handlers
 import multiprocessing
@@ -13,7 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from trainer_hooks import start_run
+from trainer_hooks.events import EpochEnded, Logged
+from trainer_hooks.journal import read_records
+from trainer_hooks.ledger import read_ledger
 from trainer_hooks.logs import LogForwarder
+from trainer_hooks.run import Run
 
 
 class Told(list):
@@ -274,20 +281,29 @@ def test_what_others_wrapped_meanwhile_goes_on_and_nothing_is_told_twice(told, l
     assert [message for _, message, _ in told] == ["to both"]
 
 
-@pytest.mark.swallows
 @pytest.mark.usefixtures("forwarder")
-def test_a_record_that_can_not_be_formatted_harms_nobody(logger, told, caplog):
+def test_a_record_that_can_not_be_formatted_is_told_as_far_as_it_can_be(logger, told, caplog):
     """The host's own handlers meet the same fault, and logging prints it; nothing of ours is added."""
     raising, logging.raiseExceptions = logging.raiseExceptions, False
     level = caplog.handler.level
     caplog.handler.setLevel(logging.CRITICAL)  # pytest's own handler raises what others print
     try:
         logger.warning("%d apples", "many")
+        logger.warning("pears: %s", Mute())
+        logger.warning(Mute())
         logger.warning("next")
     finally:
         logging.raiseExceptions = raising
         caplog.handler.setLevel(level)
-    assert [message for _, message, _ in told] == ["next"]
+    unfit = " (its arguments can't be formatted)"
+    assert [message for _, message, _ in told] == [f"%d apples{unfit}", f"pears: %s{unfit}", unfit, "next"]
+
+
+class Mute:
+    """Can't say anything."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
 
 
 PRINTS = """
@@ -316,3 +332,121 @@ def test_what_the_host_prints_is_the_same_with_and_without_us():
 
     assert printed("with") == printed("without")
     assert "of a host without handlers\nINFO host after basicConfig" in printed("with")
+
+
+# Storms, and loggers at odd moments: a run's own, from end to end
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setenv("TRAINER_HOOKS_DELIVERY", "none")
+
+    def started(**details):
+        opened.append(start_run(**details))
+        return opened[-1]
+
+    opened: list[Run] = []
+    yield started
+    for one in opened:
+        one.complete()
+
+
+def logged(run: Run) -> list[str]:
+    return [record.event.message for record in read_records(run.directory) if isinstance(record.event, Logged)]
+
+
+def storm(lines: int) -> None:
+    """As many records from each of four threads, by way of the root logger."""
+
+    def tell(number: int) -> None:
+        for line in range(lines):
+            logging.getLogger().info("%d %d", number, line)
+
+    threads = [threading.Thread(target=tell, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def assert_in_order_or_counted(run: Run, lines: int) -> None:
+    run.complete()
+    heard = [tuple(map(int, message.split())) for message in logged(run)]
+    for number in range(4):
+        of_one = [line for thread, line in heard if thread == number]
+        assert of_one == sorted(set(of_one))
+    dropped = read_ledger(run.directory).dropped
+    assert len(heard) + dropped == 4 * lines
+    assert min(len(heard), dropped) > lines / 4
+
+
+@pytest.fixture
+def host_handler():
+    """Puts the handler on the root logger, as a host does."""
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            do(record)
+
+    do, handler, level = None, Handler(), logging.getLogger().level
+
+    def put(function):
+        nonlocal do
+        do = function
+        logging.getLogger().addHandler(handler)
+        logging.getLogger().setLevel(logging.INFO)
+
+    yield put
+    logging.getLogger().removeHandler(handler)
+    logging.getLogger().setLevel(level)
+
+
+def test_a_storm_of_records_is_kept_in_order_or_counted(run, host_handler):
+    host_handler(lambda _: None)
+    one = run(journal_limit=300_000)
+    storm(lines=1000)
+    assert_in_order_or_counted(one, lines=1000)
+
+
+def test_finalizers_that_log_while_our_own_code_works_are_heard(run):
+    one = run()
+    count = itertools.count()
+
+    class Mortal:
+        def __init__(self) -> None:
+            self.itself = self  # only the collector can end it, whenever that is
+
+        def __del__(self) -> None:
+            logging.getLogger("host").warning("gone %d", next(count))
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(5)
+    try:
+        for epoch in range(1, 201):
+            Mortal()
+            one.log_metrics({f"name {epoch}": epoch, "not": None}, epoch=epoch)
+            one.log("between", data={"epoch": [epoch] * 20})
+    finally:
+        gc.set_threshold(*thresholds)
+    gc.collect()
+    assert sorted(message for message in logged(one) if message.startswith("gone")) == sorted(
+        f"gone {number}" for number in range(200)
+    )
+    assert sum(isinstance(record.event, EpochEnded) for record in read_records(one.directory)) == 200
+
+
+def test_a_handler_that_logs_itself_makes_one_record_more_and_no_endless_ones(run, host_handler):
+    one = run()
+    echo = logging.getLogger("echo")
+    host_handler(lambda record: record.name == "echo" or echo.info("heard: %s", record.getMessage()))
+    logging.getLogger("host").warning("once")
+    one.log_metrics({"loss": None})  # what we say of it reaches the handler, too
+    assert logged(one) == ["once", "heard: once", "heard: metrics skipped: loss: NoneType is not a number"]
+
+
+def test_a_handler_that_tells_the_run_itself_is_no_endless_loop(run, host_handler):
+    one = run()
+    host_handler(lambda record: one.log(f"told: {record.getMessage()}") if record.name == "host" else None)
+    logging.getLogger("host").warning("once")
+    assert logged(one) == ["once", "told: once"]

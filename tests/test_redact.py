@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import enum
+import itertools
 import pathlib
 
 import msgspec
@@ -71,6 +72,45 @@ def test_what_the_environment_holds_under_a_secret_name_is_masked_wherever_it_st
     assert redactor.plain(pathlib.Path("/data/correct horse/x")) == f"/data/{MASK}/x"
 
 
+def test_a_key_or_an_address_in_the_environment_is_known_by_what_it_looks_like():
+    environ = {
+        "WEATHER_SERVICE_KEY": "a0b1c2d3e4f5a6b7c8",
+        "SORT_KEY": "name_of_the_column",
+        "DICT_KEY": "words with 1 digit",
+        "TLS_KEY": "/etc/ssl/private/key1.pem",
+        "DATABASE_URL": "postgresql://ada:correct-horse@db:5432/x?sslmode=require",
+        "HTTPS_PROXY": "http://:battery@proxy:3128",
+        "REGISTRY": "https://ada@host/x",
+    }
+    assert sorted(known_secrets(environ)) == ["a0b1c2d3e4f5a6b7c8", "battery", "correct-horse"]
+
+
+def test_behind_the_name_of_a_secret_stands_one_in_arguments_and_in_pairs():
+    plain = Redactor().plain(
+        {
+            "argv": ["train.py", "--api-key", "hunter2", "--use-cls-token", "1", "--lr=0.1", "0.2", "--token"],
+            "headers": [("X-Api-Key", "hunter2"), ("Accept", "json"), ("Authorization", None)],
+            "words": ["secret", "safe", "token", "open"],
+            "three": ("token", "a", "b"),
+        }
+    )
+    assert plain == {
+        "argv": ["train.py", "--api-key", MASK, "--use-cls-token", "1", "--lr=0.1", "0.2", "--token"],
+        "headers": [["X-Api-Key", MASK], ["Accept", "json"], ["Authorization", None]],
+        "words": ["secret", "safe", "token", "open"],
+        "three": ["token", "a", "b"],
+    }
+
+
+def test_what_has_no_end_is_cut_and_says_so():
+    plain = Redactor().plain({"list": list(range(3000)), "mapping": {n: n for n in range(3000)}})
+    assert (len(plain["list"]), plain["list"][-1]) == (2001, "…")
+    assert (len(plain["mapping"]), plain["mapping"]["…"]) == (2001, "the rest is left out")
+    assert len(Redactor().words(itertools.count())) == 50_000
+    assert len(Redactor().mappings({"a": 1} for _ in itertools.count())) == 50_000
+    assert sum(map(len, Redactor().words(["x" * 60_000] * 100))) < 1_100_000
+
+
 def test_the_longer_of_two_secrets_is_masked_whole():
     assert Redactor(["secret-one", "secret-one-and-more"]).text("secret-one-and-more") == MASK
 
@@ -102,6 +142,9 @@ SECRET_TEXTS = [
     "AWS_SECRET_ACCESS_KEY=hunter2",
     "--api-key=hunter2",
     "connecting with token=hunter2",
+    "train.py --api-key hunter2 --epochs 3",
+    "train.py -token hunter2",
+    "--db-password   hunter2",
 ]
 
 
@@ -139,6 +182,8 @@ def test_a_key_is_known_by_its_shape(key):
         "author: someone, key: value, monkey=business",
         "max_tokens=7, use_cls_token: True, tokenizer='bert'",
         "user@example.org wrote: the bearer of news",
+        "train.py --use-cls-token 1 --tokenizer bert --max-tokens 7 --token --key-frames 3",
+        "the token is --token",
         "진행률 50% ✅",
         "",
     ],
@@ -273,7 +318,8 @@ class AwfulPath:
 
 def test_objects_that_raise_are_named_by_their_type_and_the_rest_is_told():
     values = {"a": Awful(), "b": AwfulMapping(x=1), "c": AwfulPath(), "d": 4, Awful(): 5}
-    assert Redactor().plain(values) == {"a": "<Awful>", "b": "<AwfulMapping>", "c": "<AwfulPath>", "d": 4, "<Awful>": 5}
+    plain = {"a": "<Awful>", "b": {"x": 1}, "c": "<AwfulPath>", "d": 4, "<Awful>": 5}
+    assert Redactor().plain(values) == plain, "what a dict holds can be read without asking its class"
 
 
 LEAVES = st.one_of(
@@ -317,7 +363,7 @@ def test_a_known_secret_never_comes_through(before, after):
 HOSTILE_PIECES = [
     "a", " ", "=", ":", "://", "://a:", "@", "authorization", "authorization ", "bearer ", "Bearer", "token=", "token",
     "password", "password: ", "sk-", "sk", "-", "_", "ghp_", "AKIA", "hf_", "a-", "a.", "x=", "'", '"', "&sig=",
-    "?sig=", "a_password_", "key\n", "\\", "A1", "secret-secret ",
+    "?sig=", "--a ", "-a", "--a  ", " -token ", "a_password_", "key\n", "\\", "A1", "secret-secret ",
 ]  # fmt: skip
 
 
@@ -328,6 +374,7 @@ def test_no_text_makes_the_patterns_run_wild(piece):
     many = piece * (60_000 // len(piece))
     for text in (many, f"token {many}", f"://{many}\n"):
         Redactor(["unrelated"]).text(text)
+        known_secrets({"ADDRESS": f"{text}@", "A_KEY": text})
 
 
 @pytest.mark.timeout(60)

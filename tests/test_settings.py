@@ -39,6 +39,7 @@ EVERY = {
     "retry_delay": ("CALLBACK_RETRY_DELAY", "0.5", 0.5, 7),
     "log_level": ("TRAINER_HOOKS_LOG_LEVEL", "WARNING", "WARNING", "OFF"),
     "iteration_metrics": ("TRAINER_HOOKS_ITERATION_METRICS", "50", 50, 7),
+    "journal_limit": ("TRAINER_HOOKS_JOURNAL_LIMIT", "1000000", 1_000_000, 0),
 }
 SECRETS = {"token", "storage_access_key", "storage_secret_key"}
 every_setting = pytest.mark.parametrize("name", EVERY)
@@ -327,6 +328,39 @@ def test_an_address_loses_the_user_and_password_in_it(url, clean):
         ({"RANK": "", "SLURM_PROCID": "1"}, 1),
         ({"RANK": "first"}, 0),
         ({"RANK": "²"}, 0),
+        ({"RANK": " 1 "}, 1),
+        ({"RANK": "1.0", "PMI_RANK": "0x1", "SLURM_PROCID": "+1"}, 0),
+        ({"RANK": "9" * 5000}, 0),
+        ({"RANK": "1", "WORLD_SIZE": "garbage"}, 1),
+        # torchrun within srun, on the second node; and one torchrun in each of four tasks, each a world of its own
+        ({"RANK": "0", "WORLD_SIZE": "8", "SLURM_PROCID": "3", "SLURM_NTASKS": "4"}, 0),
+        ({"RANK": "5", "WORLD_SIZE": "8", "SLURM_PROCID": "0", "SLURM_NTASKS": "2"}, 5),
+        ({"RANK": "0", "WORLD_SIZE": "1", "SLURM_PROCID": "3", "SLURM_STEP_NUM_TASKS": "4"}, 0),
+        # left over from elsewhere: no world of that size has such a rank
+        ({"RANK": "1", "WORLD_SIZE": "1"}, 0),
+        ({"RANK": "1", "WORLD_SIZE": "1", "SLURM_PROCID": "2", "SLURM_NTASKS": "4"}, 2),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "1"}, 0),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "1", "SLURM_STEP_NUM_TASKS": "4"}, 3),
+        # srun; an interactive or batch step by itself; a job array, whose tasks are jobs
+        ({"SLURM_PROCID": "3", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0", "SLURM_NTASKS": "4"}, 3),
+        ({"SLURM_PROCID": "0", "SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0"}, 0),
+        ({"SLURM_PROCID": "0", "SLURM_JOB_ID": "9", "SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_JOB_ID": "7"}, 0),
+        ({"SLURM_PROCID": "3", "PMI_RANK": "3", "PMI_SIZE": "4", "SLURM_NTASKS": "4"}, 3),
+        ({"SLURM_PROCID": "3", "PMIX_RANK": "3", "PMIX_NAMESPACE": "slurm.pmix.7.0", "SLURM_NTASKS": "4"}, 3),
+        # mpirun within a SLURM job: all ranks of a node have the number of what started them there
+        ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "8", "SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, 2),
+        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "8", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, 0),
+        ({"PMI_RANK": "6", "PMI_SIZE": "8", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, 6),
+        ({"PMIX_RANK": "1", "SLURM_PROCID": "0"}, 1),
+        # Kubernetes: a PyTorchJob's pods, torchrun in one of them; and the pods of an indexed job, which are jobs
+        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "job-master-0"}, 1),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "PET_NODE_RANK": "1", "GROUP_RANK": "0"}, 0),
+        ({"JOB_COMPLETION_INDEX": "3", "PET_NODE_RANK": "3", "NODE_RANK": "3"}, 0),
+        # Lightning's own launcher
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2"}, 1),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1", "WORLD_SIZE": "4"}, 1),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "2", "LOCAL_WORLD_SIZE": "4"}, 9),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, 0),
     ],
 )
 def test_the_rank_is_what_the_launcher_has_set(environ, rank):

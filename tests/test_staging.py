@@ -61,6 +61,45 @@ def test_a_name_of_any_kind_stays_inside_the_run(run, source, name):
     assert relative.encode()
 
 
+@pytest.mark.parametrize("suffix", ["." + "x" * 200, ".\udcff", ".a b\n", ".", ""], ids=repr)
+def test_a_suffix_of_any_kind_is_told_as_it_is_on_the_disk(run, source, suffix):
+    odd = source.rename(source.with_name("w" + suffix))
+    relative, size = Stager(run, keep_all=True).stage(odd, ["y" * 300])
+    assert (run / relative.encode().decode()).stat().st_size == size
+    assert len(staged(run)) == 1
+
+
+def test_a_link_to_a_file_is_copied_as_the_file(run, source):
+    link = source.with_name("latest.pt")
+    link.symlink_to(source)
+    relative, size = Stager(run, keep_all=True).stage(link, ["last"])
+    assert not (run / relative).is_symlink()
+    assert (run / relative).read_bytes() == source.read_bytes()
+    assert size == source.stat().st_size
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Path.mkdir,
+        fifo,
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: path.symlink_to(path),
+        lambda path: path.symlink_to("nowhere"),
+    ],
+    ids=["directory", "FIFO", "device", "link to itself", "dangling link"],
+)
+def test_what_is_no_file_is_refused_at_once_and_leaves_nothing(run, tmp_path, make):
+    make(tmp_path / "odd.pt")
+    with pytest.raises(OSError):
+        Stager(run, keep_all=True).stage(tmp_path / "odd.pt", ["last"])
+    assert staged(run) == []
+
+
 def test_without_a_courier_only_the_newest_last_is_kept(run, source):
     stager = Stager(run, keep_all=False)
     for _ in range(4):

@@ -126,6 +126,7 @@ def join(directory: Path, attempt: int, writer: str, settings: Settings) -> Clai
     """
     header = owner(read_headers(directory), attempt)
     journal = Journal.beside(directory, header, writer)
+    journal.limit_to(settings.journal_limit)
     return Claim(directory, header.run, attempt, journal, settings)
 
 
@@ -213,6 +214,7 @@ def _claim_directory(directory: Path, run: str, settings: Settings, before: _Bef
     if not _is_first(directory, attempt, journal):
         journal.close()
         return None
+    journal.limit_to(settings.journal_limit)
     write_whole(directory / _RUN_FILE, msgspec.json.encode(settings.addresses()))
     return Claim(directory, run, attempt, journal, settings)
 

@@ -26,6 +26,7 @@ from trainer_hooks.storage import Storage
 _MANIFEST_SUFFIX = ".manifest.json"
 # File names end at 255 bytes; suffixes and a store's own additions need room beside this.
 _LONGEST_PART = 160
+_LONGEST_SUFFIX = 30
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +54,7 @@ class CheckpointStore:
 
     def key(self, name: str, suffix: str) -> str:
         """Where a checkpoint of that name is kept; a file without a suffix is taken for torch's."""
-        return f"checkpoints/{_path_part(self._job)}/{_path_part(name)}{quote(suffix or '.pt', safe='')}"
+        return f"checkpoints/{_path_part(self._job)}/{_path_part(name)}{_path_part(suffix or '.pt', _LONGEST_SUFFIX)}"
 
     def uris(self, key: str) -> tuple[str, str]:
         """The full addresses of the object and of its manifest."""
@@ -136,13 +137,13 @@ class CheckpointStore:
             return False
 
 
-def _path_part(text: str) -> str:
+def _path_part(text: str, longest: int = _LONGEST_PART) -> str:
     """The text as one part of a key that is safe in every store; "." and ".." are none."""
     part = quote(text, safe="")
     if not part.strip("."):
         return part.replace(".", "%2E") or "%"
-    if len(part) > _LONGEST_PART:
-        return f"{part[:_LONGEST_PART]}~{hashlib.sha256(part.encode()).hexdigest()[:16]}"
+    if len(part) > longest:
+        return f"{part[:longest]}~{hashlib.sha256(part.encode()).hexdigest()[:16]}"
     return part
 
 

@@ -12,6 +12,7 @@ the strings "NaN", "Infinity", "-Infinity" (JSON has no such numbers; `float()` 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -143,7 +144,7 @@ class CheckpointSaved(Event, frozen=True):
     """The host wrote a checkpoint. `names` are what it is stored as ("last", "best", "epoch_10").
 
     `path` is the host's file, which the host may rewrite or delete at any time; `staged` is our own private copy,
-    relative to the run directory, or None where nothing is to be uploaded.
+    relative to the run directory, or None where nothing is to be uploaded. `uncopied`: why that could not be made.
     """
 
     names: list[str]
@@ -154,6 +155,7 @@ class CheckpointSaved(Event, frozen=True):
     metrics: Metrics = {}
     final: bool = False
     staged: str | None = None
+    uncopied: str | None = None
 
 
 class CheckpointStored(Event, frozen=True):
@@ -255,7 +257,7 @@ class RankFailed(Event, frozen=True):
 
 
 class RecordsDropped(Event, frozen=True):
-    """Events that were never written, counted: the disk was full for longer than memory could bridge."""
+    """Events that were never written, counted: the disk was full for too long, or the journal had reached its limit."""
 
     count: int
     reason: str
@@ -365,6 +367,9 @@ LIFECYCLE = (
     RankFailed,
     *TERMINAL,
 )
+
+DROPPABLE: Mapping[type[Event], float] = {Logged: 0.75, MetricsLogged: 1.0, ProgressMade: 1.0}
+"""What is left out of a journal beyond its declared limit, and from which share of the limit on: log records first."""
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import traceback
-from typing import get_args
+from typing import cast, get_args
 
 from trainer_hooks.errors import ErrorType, classify
 from trainer_hooks.events import ErrorKind, RunFailed
+from trainer_hooks.metrics import text_of
 from trainer_hooks.redact import Redactor
 from trainer_hooks.shield import ask
 
@@ -15,15 +16,20 @@ def describe(
     error: BaseException | str, redactor: Redactor, *, error_type: ErrorKind | None, traceback_text: str | None
 ) -> RunFailed:
     """The failure, free of secrets. An exception is classified, unless `error_type` does, and its traceback told."""
-    exception = error if isinstance(error, BaseException) else None
+    # By its type: anything else that a caller may give can raise at any question.
+    exception = cast("BaseException", error) if issubclass(type(error), BaseException) else None
     text = traceback_text if exception is None or traceback_text is not None else _traceback(exception)
-    is_known = isinstance(error_type, str) and error_type in get_args(ErrorKind)
     return RunFailed(
-        error=error_type if error_type and is_known else _classified(exception),
+        error=_known(error_type) or _classified(exception),
         message=redactor.text(_said(error)),
-        exception=_qualified_name(exception) if exception else None,
+        exception=redactor.text(_qualified_name(exception)) if exception is not None else None,
         traceback=redactor.word(text) or None,
     )
+
+
+def _known(error_type: ErrorKind | None) -> ErrorKind | None:
+    name = text_of(error_type)
+    return next((kind for kind in get_args(ErrorKind) if kind == name), None)
 
 
 def _classified(error: BaseException | None) -> ErrorKind:
@@ -33,8 +39,7 @@ def _classified(error: BaseException | None) -> ErrorKind:
 
 def _said(error: BaseException | str) -> str:
     """What the error says; an exception may be unable to."""
-    text = ask(lambda: str(error))
-    return text if isinstance(text, str) and text else type(error).__name__
+    return text_of(error) or type(error).__name__
 
 
 def _traceback(error: BaseException) -> str | None:

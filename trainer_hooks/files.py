@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _COPY_AT_ONCE = 1 << 30
+_BLOCK = 512  # what st_blocks counts in, on every file system
+_PIECE = 1 << 20
 _LOCK_POLL = 0.01
 
 
@@ -39,15 +43,17 @@ def replacing(path: Path) -> Iterator[Path]:
 def copy_file(source: Path, target: Path) -> int:
     """Copy the content, by reference where the file system can, else within the kernel; returns the bytes copied.
 
-    The target is the caller's own: on an error it is left half-written for the caller to remove.
+    The target is the caller's own: on an error it is left half-written for the caller to remove. What is no regular
+    file is refused without waiting for it; what there is no room for, before a byte is written.
 
     Raises:
         OSError: as of reading, writing or a full disk.
     """
-    with source.open("rb") as reader, target.open("wb") as writer:
+    with open(source, "rb", opener=_open_regular) as reader, target.open("wb") as writer:
         if _reference(reader.fileno(), writer.fileno()):
             return os.fstat(writer.fileno()).st_size
-        if not _kernel_copy(reader.fileno(), writer.fileno()):
+        _check_room(reader.fileno(), writer.fileno())
+        if not (_copy_around_holes(reader.fileno(), writer.fileno()) or _kernel_copy(reader.fileno(), writer.fileno())):
             shutil.copyfileobj(reader, writer, length=1 << 20)
             writer.flush()
         return os.fstat(writer.fileno()).st_size
@@ -88,6 +94,53 @@ def _try_lock(handle: int) -> bool:
     except OSError:  # there are none here
         return True
     return True
+
+
+def _open_regular(path: str, flags: int) -> int:
+    # Else opening a FIFO waits for who writes to it, and reading a device may have no end.
+    handle = os.open(path, flags | os.O_NONBLOCK)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "it is no regular file", path)
+
+
+def _check_room(source: int, target: int) -> None:
+    """Raise the error of a full disk where the copy can't fit: filled first, it would hurt the training's own files."""
+    status, disk = os.fstat(source), os.fstatvfs(target)
+    if min(status.st_size, status.st_blocks * _BLOCK) > disk.f_bavail * disk.f_frsize:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _copy_around_holes(source: int, target: int) -> bool:
+    """Copy nothing but what isn't a hole, where the file is mostly one; whether it was."""
+    status = os.fstat(source)
+    # Also below its size are the blocks of compressed files, but not by so much.
+    if status.st_blocks * _BLOCK >= status.st_size // 2:
+        return False
+    for start, end in _extents(source, status.st_size):
+        position = start
+        while position < end and (piece := os.pread(source, min(_PIECE, end - position), position)):
+            position += os.pwrite(target, piece, position)
+    os.ftruncate(target, status.st_size)
+    return True
+
+
+def _extents(source: int, size: int) -> Iterator[tuple[int, int]]:
+    """From where to where the file holds data; all of it where the file system doesn't tell."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(source, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole from here on
+                return
+            raise
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        yield start, end
 
 
 def _reference(source: int, target: int) -> bool:

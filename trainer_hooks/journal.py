@@ -18,6 +18,12 @@ An event is accepted when `Journal.append` returns: the kernel has it, and no de
 the disk refuses (full, gone read-only), the line waits in memory, 16 MiB of them at most, and is written with the first
 append that succeeds; what memory could not hold, never a lifecycle event, is counted in a `records_dropped` event.
 `Journal.at_risk` tells how many wait.
+
+No line is longer than about 3 MiB: of a larger event the longest texts, lists and mappings are cut, and a `logged`
+event behind it says so.
+
+Beyond a declared limit (`Journal.limit_to`, the setting `journal_limit`) what `events.DROPPABLE` names is not written
+any more, and counted in `records_dropped` events: with the next event that is written, and every second.
 """
 
 from __future__ import annotations
@@ -25,6 +31,8 @@ from __future__ import annotations
 import errno
 import heapq
 import itertools
+import logging
+import math
 import os
 import re
 import threading
@@ -39,9 +47,21 @@ from urllib.parse import unquote
 import msgspec
 
 from trainer_hooks import __version__
-from trainer_hooks.events import LIFECYCLE, AnyEvent, Event, Process, Record, RecordsDropped, SegmentOpened
+from trainer_hooks.events import (
+    DROPPABLE,
+    LIFECYCLE,
+    AnyEvent,
+    Event,
+    Logged,
+    Process,
+    Record,
+    RecordsDropped,
+    SegmentOpened,
+)
+from trainer_hooks.fitting import fitted
 from trainer_hooks.process import this_process
 
+_log = logging.getLogger("trainer_hooks")
 FORMAT = 1
 Cursor: TypeAlias = dict[int, int]
 """Up to which byte each segment has been dealt with, by segment number."""
@@ -50,6 +70,14 @@ _SUBDIRECTORY = "journal"
 _ROTATE_AT = 64 << 20
 _KEPT_IN_MEMORY = 16 << 20
 _CHUNK = 1 << 20
+_LARGEST_EVENT = 3 << 20
+_NEVER_FORGOTTEN = (*LIFECYCLE, RecordsDropped)
+_TELL_EVERY = 1.0
+_LIMIT_REACHED = (
+    "the journal has reached its limit (TRAINER_HOOKS_JOURNAL_LIMIT=%d): log records, then metrics of iterations and "
+    "progress, are dropped and counted from now on"
+)
+_OURS = "trainer_hooks"
 _TRAILER = len(b',"crc":"00000000"}')
 # From a record's beginning to a record's end, with no other beginning in between.
 _RECORD_SHAPE = re.compile(rb'\{"seq":\d+,"time":(?:(?!\{"seq":\d+,"time":).)*?,"crc":"[0-9a-f]{8}"\}')
@@ -113,6 +141,11 @@ class Journal:
         self._backlog: deque[bytes] = deque()
         self._kept = 0
         self._dropped = 0
+        self._limit = 0
+        self._drops_from = math.inf
+        self._filled = self._over = 0
+        self._over_told = -math.inf
+        self._warned = False
         self._trouble = ""
         self._finished: Cursor = {}
         self._handle = self._segment = -1
@@ -155,17 +188,23 @@ class Journal:
         if os.getpid() != self._pid:
             return
         body = _encode_event(event)
+        if len(body) > _LARGEST_EVENT:
+            self._append_cut(event, len(body))
+            return
         with self._lock:
             if self._handle < 0:
                 return
-            if self._backlog or self._dropped:
-                self._catch_up()
-            line = _line(next(self._numbers), body)
-            rest = line if self._backlog else self._write(line)
-            if rest:
-                self._keep(rest, lifecycle=isinstance(event, LIFECYCLE))
-            elif self._written > _ROTATE_AT:
-                self._rotate()
+            if self._filled < self._drops_from or not self._is_dropped(event):
+                self._append(body, event)
+                return
+            warned, self._warned = self._warned, True
+        if not warned:  # without the lock: a host's log handler may be waiting for it
+            _log.warning(_LIMIT_REACHED, self._limit)
+
+    def limit_to(self, size: int) -> None:
+        """Leave out what may be dropped (`DROPPABLE`) once this process has written so many bytes; 0 for no limit."""
+        self._limit = size
+        self._drops_from = size * min(DROPPABLE.values()) if size else math.inf
 
     def retry(self) -> None:
         """Write what waits in memory, if the disk takes it now."""
@@ -179,10 +218,48 @@ class Journal:
             return
         with self._lock:
             if self._handle >= 0:
+                if self._over:
+                    self._tell_over()
                 self._catch_up()
                 self._finished = self.position
                 os.close(self._handle)
                 self._handle = -1
+
+    def _append(self, body: bytes, event: AnyEvent) -> None:
+        if self._backlog or self._dropped:
+            self._catch_up()
+        line = _line(next(self._numbers), body)
+        self._filled += len(line)
+        rest = line if self._backlog else self._write(line)
+        if rest:
+            self._keep(rest, lifecycle=isinstance(event, _NEVER_FORGOTTEN))
+        elif self._written > _ROTATE_AT:
+            self._rotate()
+
+    def _append_cut(self, event: AnyEvent, size: int) -> None:
+        body = fitted(event, _encode_event, _LARGEST_EVENT)
+        kind = event.__struct_config__.tag
+        note = f"a {kind} of {size} bytes was cut to {len(body)}: its longest texts, lists and mappings"
+        # In front: behind a terminal event there is nothing more to say.
+        self.append(Logged(level="WARNING", message=note, source="trainer_hooks"))
+        self.append(_decode_event(body))
+
+    def _is_dropped(self, event: AnyEvent) -> bool:
+        if self._filled < self._limit * DROPPABLE.get(type(event), math.inf):
+            if self._over:
+                self._tell_over()
+            return False
+        self._over += 1
+        if time.monotonic() - self._over_told >= _TELL_EVERY:
+            self._tell_over()
+        return True
+
+    def _tell_over(self) -> None:
+        """Count on disk what was left out since the last time."""
+        count, self._over, self._over_told = self._over, 0, time.monotonic()
+        reason = f"the journal's limit of {self._limit} bytes (TRAINER_HOOKS_JOURNAL_LIMIT) is reached"
+        event = RecordsDropped(count=count, reason=reason)
+        self._append(_encode_event(event), event)
 
     def _write(self, line: bytes) -> bytes:
         """Write the line; returns what has still to be written: nothing, its newline, or all of it again."""

@@ -12,7 +12,8 @@ import threading
 import weakref
 from collections.abc import Callable
 
-from trainer_hooks.shield import Observer, Patch, observed
+from trainer_hooks.metrics import text_of
+from trainer_hooks.shield import Observer, Patch, ask, observed
 
 _OURS = "trainer_hooks"
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -47,7 +48,7 @@ class LogForwarder:
         if record.levelno < self._least or record in self._told or not self._is_reached_by(logger):
             return
         self._told.add(record)
-        message = _COLOURS.sub("", record.getMessage())
+        message = _COLOURS.sub("", _message(record))
         if record.exc_info:
             message = f"{message}\n{self._formatter.formatException(record.exc_info)}"
         if message.strip():
@@ -94,6 +95,38 @@ class _Tap(Observer):
             return
         for forwarder in self._forwarders:
             forwarder.forward(logger, record)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """What it says; where its arguments don't fit, as the host's own handlers will complain of, what it was to say."""
+    message = ask(record.getMessage)
+    return message if isinstance(message, str) else f"{text_of(record.msg) or ''} (its arguments can't be formatted)"
+
+
+class _OwnWords(logging.Filter):
+    """Takes the secrets out of what we say ourselves: the traceback of an error may quote a path or a message."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clean: Callable[[str], str] = str
+        self._formatter = logging.Formatter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Part of `logging.Filter`: every record passes."""
+        record.msg, record.args = self.clean(record.getMessage()), None
+        if record.exc_info:
+            record.exc_text = self.clean(self._formatter.formatException(record.exc_info))  # what formatters print
+        return True
+
+
+_own_words = _OwnWords()
+
+
+def clean_own_words(clean: Callable[[str], str]) -> None:
+    """From now on, what our loggers say passes `clean`."""
+    _own_words.clean = clean
+    for name in (_OURS, f"{_OURS}.courier"):
+        logging.getLogger(name).addFilter(_own_words)
 
 
 def _level(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from trainer_hooks.shield import ask
 
 _LARGEST_INT = 2**63 - 1
 _LONGEST_REASON = 300
+_MOST_METRICS = 50_000
 
 
 class Unreadable(Exception):
@@ -18,10 +20,18 @@ class Unreadable(Exception):
 
 
 def read_metrics(values: Mapping[Any, Any]) -> tuple[Metrics, dict[str, str]]:
-    """The numbers of a mapping by name, and for all else the reason why it is none."""
+    """The numbers of a mapping by name, and for all else the reason why it is none.
+
+    Of 50,000 values at most: a mapping may have no end.
+    """
     metrics: Metrics = {}
     skipped: dict[str, str] = {}
-    for key, value in values.items():
+    # A copy, since another thread may change it meanwhile.
+    items = values.copy().items() if type(values) is dict else items_of(values, _MOST_METRICS + 1)
+    if len(items) > _MOST_METRICS:
+        items = list(items)[:_MOST_METRICS]
+        skipped["…"] = f"more than {_MOST_METRICS} values at once: the others are left out"
+    for key, value in items:
         name = key if type(key) is str and key.isascii() else _name(key)
         # Of a subclass, such as numpy's, the plain number; nothing of the value's own is called for it.
         if issubclass(type(value), float) and math.isfinite(number := float.__pos__(value)):
@@ -34,9 +44,30 @@ def read_metrics(values: Mapping[Any, Any]) -> tuple[Metrics, dict[str, str]]:
     return metrics, skipped
 
 
+def items_of(values: Any, most: int) -> list[tuple[Any, Any]]:
+    """The items that a mapping has now, `most` of them: it may have no end, and somebody may change it meanwhile.
+
+    Raises:
+        Exception: whatever a mapping that can't be read raises.
+    """
+    items = ask(lambda: list(itertools.islice(values.items(), most)))
+    if not isinstance(items, Exception):
+        return items
+    if not issubclass(type(values), dict):
+        raise items
+    copy: dict[Any, Any] = dict.copy(values)  # at one instant, whatever its own class does
+    return list(itertools.islice(copy.items(), most))
+
+
+def text_of(value: Any) -> str | None:
+    """What the object says of itself, as a plain text; None where it can't."""
+    text = ask(lambda: str.__str__(value if issubclass(type(value), str) else str(value)))
+    return text if type(text) is str else None
+
+
 def _name(key: Any) -> str:
-    text = ask(lambda: str(key))
-    return _valid(text) if isinstance(text, str) else f"<{type(key).__qualname__}>"
+    text = text_of(key)
+    return f"<{type(key).__qualname__}>" if text is None else _valid(text)
 
 
 def _valid(text: str) -> str:
@@ -56,8 +87,8 @@ def read_number(value: Any) -> Scalar:
     if isinstance(number, Unreadable):
         raise number
     if isinstance(number, Exception):
-        text = ask(lambda: f": {number}")
-        message = f"can't be read as a number: {type(number).__name__}{text if isinstance(text, str) else ''}"
+        text = text_of(number)
+        message = f"can't be read as a number: {type(number).__name__}{'' if text is None else f': {text}'}"
         raise Unreadable(_valid(message[:_LONGEST_REASON])) from number
     return number
 

@@ -13,21 +13,26 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from trainer_hooks.metrics import Unreadable, read_number
+from trainer_hooks.metrics import Unreadable, items_of, read_number, text_of
 from trainer_hooks.shield import ask
 
 MASK = "****"
 _DEEPEST = 8
 _MOST_ITEMS = 2_000
+_MOST_NAMES = 50_000
 _LONGEST_TEXT = 64_000
 _LONGEST_DESCRIPTION = 500
+_LEFT_OUT = "…"
 _MOST_CHARACTERS = 1_000_000
+_MOST_IN_A_LIST = 3_000_000
 _COST_OF_A_VALUE = 8
 _SHORT_TEXT = 200
 _SHORTEST_SECRET = 6
+_PAIR = 2
+_SIMPLE = (str, bytes, int, float, bool)
 _LONGEST_CREDENTIAL = 4_096
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -63,6 +68,11 @@ _PLACES = frozenset(["file", "path", "dir", "directory", "sock", "oldpwd"])
 # `name=value`, `"name": "value"`: the rule by name, for texts. The first pattern spares most texts the second.
 _MAY_NAME_ONE = re.compile(r"(?i)passw|pwd|passphrase|secret|token|key|credential|cookie")
 _NAMED = re.compile(r"\b([A-Za-z_][\w-]{1,60})(['\"]?\s{0,2}[=:]\s{0,2}['\"]?)(?![\s'\"])([^\s'\",;&)}\]]+)")
+# `--name value`, the same for command lines.
+_OPTION = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]{1,60})(\s{1,3})(?![\s'\"-])([^\s'\",;]+)")
+_PASSWORD = re.compile(r"://[^/\s:@]{0,200}:([^/\s@]{1,4096})@")
+# Long, in one piece, with digits in it, and no path.
+_KEY = re.compile(r"(?![/.~])(?=\D*\d)[^\s:]{16,}")
 _IN_TEXT = (
     (re.compile(r"(?<=://)[^/\s:@'\"]*:[^/\s@'\"]*(?=@)"), MASK),
     (re.compile(r"(?i)\b((?:proxy-)?authorization\W{1,4}(?:bearer|basic|token)?\s*)[^\s'\",;]+"), rf"\1{MASK}"),
@@ -88,12 +98,22 @@ def is_secret_name(name: str) -> bool:
 
 
 def known_secrets(environ: Mapping[str, str]) -> list[str]:
-    """The values that the environment holds under secret names; there, whatever ends in TOKEN is one."""
-    return [
-        value
-        for name, value in environ.items()
-        if name != "PWD" and (is_secret_name(name) or name.upper().endswith("_TOKEN"))
-    ]
+    """What the environment holds under secret names, and the passwords in its addresses.
+
+    There, whatever ends in TOKEN is one, and what ends in KEY, if it looks like one.
+    """
+    named = [value for name, value in environ.items() if name != "PWD" and _is_secret_variable(name, value)]
+    return [*named, *itertools.chain.from_iterable(map(passwords_in, environ.values()))]
+
+
+def passwords_in(text: str) -> list[str]:
+    """The passwords of addresses in a text: `https://user:password@host`."""
+    return _PASSWORD.findall(text) if "@" in text else []
+
+
+def _is_secret_variable(name: str, value: str) -> bool:
+    upper = name.upper()
+    return is_secret_name(name) or upper.endswith("_TOKEN") or (upper.endswith("_KEY") and bool(_KEY.fullmatch(value)))
 
 
 class Redactor:
@@ -130,13 +150,12 @@ class Redactor:
 
     def mapping(self, values: Any) -> dict[str, Any]:
         """A mapping, or an object's attributes, made plain, the values of secret names masked; empty for None."""
-        if values is None:
-            return {}
-        items = ask(lambda: dict(values))
-        if isinstance(items, Exception):
-            items = ask(lambda: dict(vars(values)))
-        plain: dict[str, Any] = self.plain({"value": values} if isinstance(items, Exception) else items)
-        return plain
+        return _Plain(self).mapping(values)
+
+    def mappings(self, values: Any) -> list[dict[str, Any]]:
+        """Mappings made plain, as many as there is room for; none where there is no sequence of them."""
+        items = ask(lambda: _some(values, _MOST_NAMES))
+        return [] if isinstance(items, Exception) else _Plain(self, _MOST_IN_A_LIST).mappings(items)
 
     def word(self, value: Any) -> str | None:
         """What something is called, as a text; None for None."""
@@ -147,13 +166,12 @@ class Redactor:
 
     def words(self, values: Any) -> list[str]:
         """Names, as texts: of one text, of a sequence, or the values of a mapping; what is None is left out."""
-        if type(values) is list and all(type(value) is str for value in values):
+        if type(values) is list and all(type(value) is str for value in values) and _is_short(values):
             return [self.text(value) for value in values]
-        if isinstance(values, (str, os.PathLike)):
+        if issubclass(type(values), (str, os.PathLike)):
             values = [values]
-        items = ask(lambda: list(values.values() if isinstance(values, Mapping) else values))
-        words = [] if isinstance(items, Exception) else [self.word(item) for item in items]
-        return [word for word in words if word is not None]
+        items = ask(lambda: _some(values.values() if issubclass(type(values), Mapping) else values, _MOST_NAMES))
+        return [] if isinstance(items, Exception) else _Plain(self).words(items)
 
     def words_by_name(self, values: Any) -> dict[str, str]:
         """Texts by name, as `mapping`; what is None is left out."""
@@ -163,23 +181,42 @@ class Redactor:
     def _clean(self, text: str) -> str:
         if self._known:
             text = self._known.sub(MASK, text)
+        text = text.replace("\0", "\\x00")  # which databases refuse: the whole event would be lost for it
         for pattern, replacement in _IN_TEXT:
             text = pattern.sub(replacement, text)
         if _MAY_NAME_ONE.search(text):
-            text = _NAMED.sub(_masked_if_secret, text)
+            text = _OPTION.sub(_masked_if_secret, _NAMED.sub(_masked_if_secret, text))
         return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _Plain:
     """Makes one value plain, within one budget for all that is in it."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, characters: int = _MOST_CHARACTERS) -> None:
         self._redactor = redactor
-        self._left = _MOST_CHARACTERS
+        self._left = characters
 
     def of(self, value: Any, depth: int, above: frozenset[int]) -> Any:
         answer = ask(lambda: self._of(value, depth, above))
         return _nameless(value) if isinstance(answer, Exception) else answer
+
+    def mapping(self, values: Any) -> dict[str, Any]:
+        """See `Redactor.mapping`."""
+        if values is None:
+            return {}
+        items = ask(lambda: _pairs(values))
+        if isinstance(items, Exception):
+            items = ask(lambda: _pairs(vars(values)))
+        return self._dictionary([("value", values)] if isinstance(items, Exception) else items, _DEEPEST, frozenset())
+
+    def mappings(self, values: Sequence[Any]) -> list[dict[str, Any]]:
+        """See `Redactor.mappings`."""
+        return [self.mapping(value) for value in itertools.takewhile(self._has_room, values)]
+
+    def words(self, values: Sequence[Any]) -> list[str]:
+        """Each as a text, but for those that are None."""
+        shown = [self.of(value, 1, frozenset()) for value in itertools.takewhile(self._has_room, values)]
+        return [value if isinstance(value, str) else str(value) for value in shown if value is not None]
 
     def _of(self, value: Any, depth: int, above: frozenset[int]) -> Any:
         self._left -= _COST_OF_A_VALUE
@@ -188,7 +225,8 @@ class _Plain:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, (str, os.PathLike)):
-            return self._text(os.fsdecode(value))
+            # A text is taken as it is, whatever a class of the host's own says of it.
+            return self._text(str.__str__(value) if isinstance(value, str) else os.fsdecode(value))
         if isinstance(value, (int, float)):
             return _plain_number(value)
         if depth == 0 or id(value) in above:
@@ -199,19 +237,29 @@ class _Plain:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
         if isinstance(value, Mapping):
-            items = itertools.takewhile(self._has_room, itertools.islice(value.items(), _MOST_ITEMS))
-            return dict(self._item(key, item, depth, above) for key, item in items)
+            return self._dictionary(_pairs(value), depth, above)
         if isinstance(value, (list, tuple, set, frozenset)):
-            parts = itertools.takewhile(self._has_room, itertools.islice(value, _MOST_ITEMS))
-            return [self.of(part, depth, above) for part in parts]
+            return self._list(value, depth, above)
         try:
             return read_number(value)
         except Unreadable:
             return self._text(str(value), _LONGEST_DESCRIPTION)
 
+    def _list(self, value: Iterable[Any], depth: int, above: frozenset[int]) -> list[Any]:
+        parts = _some(value, _MOST_ITEMS + 1)
+        # A command's arguments, and headers in pairs, have their secrets behind the names.
+        named = _masked_in_a_row(parts[:_MOST_ITEMS], pair=isinstance(value, tuple) and len(parts) == _PAIR)
+        shown = [self.of(part, depth, above) for part in itertools.takewhile(self._has_room, named)]
+        return shown if len(shown) == len(parts) else [*shown, _LEFT_OUT]
+
+    def _dictionary(self, pairs: Sequence[tuple[Any, Any]], depth: int, above: frozenset[int]) -> dict[str, Any]:
+        items = itertools.takewhile(self._has_room, pairs[:_MOST_ITEMS])
+        shown = [self._item(key, item, depth, above) for key, item in items]
+        return dict(shown if len(shown) == len(pairs) else [*shown, (_LEFT_OUT, "the rest is left out")])
+
     def _item(self, key: Any, value: Any, depth: int, above: frozenset[int]) -> tuple[str, Any]:
-        answer = ask(lambda: str(key))
-        name = answer if isinstance(answer, str) else _nameless(key)
+        said = text_of(key)
+        name = _nameless(key) if said is None else said
         return self._text(name), MASK if _masks(name, value) else self.of(value, depth, above)
 
     def _text(self, text: str, longest: int = _LONGEST_TEXT) -> str:
@@ -223,8 +271,37 @@ class _Plain:
         return self._left > 0
 
 
+def _pairs(values: Any) -> list[tuple[Any, Any]]:
+    """The items of a mapping, or of what can be made one; one more than are told, where there are more."""
+    if issubclass(type(values), Mapping):
+        return items_of(values, _MOST_ITEMS + 1)
+    if type(values) in _SIMPLE:
+        return [("value", values)]
+    if hasattr(values, "keys"):
+        return [(key, values[key]) for key in _some(values.keys(), _MOST_ITEMS + 1)]
+    return [(key, value) for key, value in _some(values, _MOST_ITEMS + 1)]
+
+
+def _some(values: Iterable[Any], most: int) -> list[Any]:
+    """The first ones: what a host gives may have no end."""
+    return list(itertools.islice(values, most))
+
+
+def _is_short(texts: list[str]) -> bool:
+    return len(texts) <= _MOST_NAMES and sum(map(len, texts)) <= _MOST_CHARACTERS
+
+
 def _nameless(value: Any) -> str:
     return f"<{type(value).__qualname__}>"
+
+
+def _masked_in_a_row(values: Iterable[Any], *, pair: bool) -> Iterator[Any]:
+    """The values, each masked that stands behind the name of a secret: an option's, or the first of a pair."""
+    name = ""
+    for place, value in enumerate(values):
+        yield MASK if name and _masks(name, value) else value
+        is_name = type(value) is str and (value.startswith("-") or (pair and place == 0))
+        name = value if is_name and "=" not in value else ""
 
 
 def _masks(name: str, value: Any) -> bool:

@@ -7,6 +7,7 @@ a field that can't be read cost the rest of the event.
 from __future__ import annotations
 
 import abc
+import itertools
 import logging
 import os
 import time
@@ -32,13 +33,18 @@ from trainer_hooks.events import (
     Validated,
 )
 from trainer_hooks.history import RunState
-from trainer_hooks.metrics import read_count, read_metrics, read_quantity
+from trainer_hooks.metrics import items_of, read_count, read_metrics, read_quantity, text_of
 from trainer_hooks.redact import Redactor
 from trainer_hooks.shield import ask, guard, harmless
 from trainer_hooks.staging import Stager
 
 _log = logging.getLogger("trainer_hooks")
 _LEVELS: frozenset[str] = frozenset(get_args(Level))
+_MOST_NAMES = 50_000
+_MOST_SKIPPED = 20_000
+_MOST_SAID = 10
+_MOST_OF_A_CHECKPOINT = 20
+_LONGEST_NAME = 500
 _OPERATIONS: frozenset[str] = frozenset(get_args(Operation))
 
 
@@ -52,6 +58,8 @@ class Reporter(abc.ABC):
         self._stager = stager
         self._image_stager: Stager | None = None
         self._skipped: set[str] = set()
+        self._clean_names: set[str] = set()
+        self._uncopied: set[str] = set()
         self._epoch_began = time.monotonic()
 
     @property
@@ -115,9 +123,7 @@ class Reporter(abc.ABC):
         `details` are the other fields of `Validated`.
         """
         known = _known(details, Validated)
-        per_class = ask(lambda: dict(known.get("per_class") or {}))
-        classes = {} if isinstance(per_class, Exception) else per_class
-        known["per_class"] = {self._redactor.word(name) or "": self._numbers(of) for name, of in classes.items()}
+        known["per_class"] = self._numbers_by_class(known.get("per_class"))
         for name in ("task", "primary"):
             known[name] = self._redactor.word(known.get(name))
         for name in ("is_best", "final"):
@@ -146,11 +152,14 @@ class Reporter(abc.ABC):
         if not self.is_heard:
             return
         source = os.path.abspath(path)  # noqa: PTH100 - a Path takes ten times as long, in a training's cold caches
-        words = self._redactor.words(names) or ["last"]
-        staged, size = None, os.stat(source).st_size  # noqa: PTH116 - as above
+        words = [word[:_LONGEST_NAME] for word in self._redactor.words(names)[:_MOST_OF_A_CHECKPOINT]] or ["last"]
+        staged, size, uncopied = None, os.stat(source).st_size, None  # noqa: PTH116 - as above
         if self._stager:
             with guard("copying a checkpoint"):
-                staged, size = self._stager.stage(Path(source), words)
+                try:
+                    staged, size = self._stager.stage(Path(source), words)
+                except OSError as error:
+                    uncopied = self._warn_uncopied(source, error)
         self.emit(
             CheckpointSaved(
                 names=words,
@@ -161,8 +170,19 @@ class Reporter(abc.ABC):
                 metrics={} if metrics is None else self._numbers(metrics),
                 final=_is_true(final),
                 staged=staged,
+                uncopied=uncopied,
             )
         )
+
+    def _warn_uncopied(self, source: str, error: OSError) -> str:
+        """Why there is no private copy; warned of once per reason: a disk stays full for many epochs."""
+        reason = self._redactor.text(error.strerror or str(error), _LONGEST_NAME)
+        if reason not in self._uncopied:
+            self._uncopied.add(reason)
+            _log.warning(
+                "no private copy of %s, which is not stored therefore: %s", self._redactor.text(source), reason
+            )
+        return reason
 
     @harmless
     def log_image(
@@ -181,7 +201,7 @@ class Reporter(abc.ABC):
         if not self.is_heard:
             return
         source = Path(os.path.abspath(path))  # noqa: PTH100 - does not ask the file system
-        name = self._redactor.word(title) or source.stem
+        name = (self._redactor.word(title) or self._redactor.text(source.stem))[:_LONGEST_NAME]
         staged = None
         if self._image_stager:
             with guard("copying an image"):
@@ -194,7 +214,7 @@ class Reporter(abc.ABC):
     @harmless
     def log(self, message: str, level: str = "INFO", *, source: str = "trainer", **data: Any) -> None:
         """Tell a log record; CRITICAL and unknown levels count as ERROR."""
-        name = str(logging.getLevelName(level) if isinstance(level, int) else self._redactor.word(level)).upper()
+        name = _level_of(level) or str(self._redactor.word(level)).upper()
         known: Any = name if name in _LEVELS else "ERROR"
         text, origin = self._redactor.word(message) or "", self._redactor.word(source) or "trainer"
         self.emit(Logged(level=known, message=text, source=origin, data=self._redactor.mapping(data)))
@@ -222,12 +242,11 @@ class Reporter(abc.ABC):
         result_urls: Mapping[str, str] | None = None,
     ) -> None:
         """Tell an inference job's results; each needs an `image_path`."""
-        items = ask(lambda: list(results))
         self.emit(
             InferenceCompleted(
                 total_images=read_count(total_images) or 0,
                 total_time_ms=read_quantity(total_inference_time_ms) or 0.0,
-                results=[] if isinstance(items, Exception) else [self._redactor.mapping(item) for item in items],
+                results=self._redactor.mappings(results),
                 result_urls=self._redactor.words_by_name(result_urls),
             )
         )
@@ -252,21 +271,56 @@ class Reporter(abc.ABC):
         return self.state.epoch if read is None else read
 
     def _numbers(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        read = ask(lambda: read_metrics(metrics))
-        if isinstance(read, Exception):
+        # Asked of its type first: of 50,000 classes each may be no mapping, and an exception takes its time.
+        read = ask(lambda: read_metrics(metrics)) if hasattr(type(metrics), "items") else None
+        if read is None or isinstance(read, Exception):
             read = {}, {"metrics": f"{type(metrics).__qualname__} is no mapping of names to numbers"}
         numbers, skipped = read
-        new = {name: reason for name, reason in skipped.items() if name not in self._skipped}
-        if new:
-            self._skipped.update(new)
-            new = {name: self._redactor.text(reason) for name, reason in new.items()}
-            _log.warning("metrics skipped: %s", "; ".join(f"{name}: {reason}" for name, reason in new.items()))
-            self.emit(MetricsSkipped(reasons=new))
-        return numbers
+        if not skipped.keys() <= self._skipped:
+            self._tell_skipped(skipped)
+        return numbers if numbers.keys() <= self._clean_names else self._with_clean_names(numbers)
+
+    def _tell_skipped(self, skipped: dict[str, str]) -> None:
+        """Name those that were not named yet, with the reason."""
+        room = _MOST_SKIPPED - len(self._skipped)
+        new = [name for name in skipped if name not in self._skipped][: max(0, room)]
+        if not new:
+            return
+        self._skipped.update(new)
+        reasons = {self._named(name): self._redactor.text(skipped[name]) for name in new}
+        shown = [f"{name}: {reason}" for name, reason in itertools.islice(reasons.items(), _MOST_SAID)]
+        more = f"; and {len(reasons) - len(shown)} more" if len(reasons) > len(shown) else ""
+        _log.warning("metrics skipped: %s%s", "; ".join(shown), more)
+        self.emit(MetricsSkipped(reasons=reasons))
+
+    def _named(self, name: str) -> str:
+        """A metric's name as it is told: free of secrets, and of a bounded length."""
+        clean, half = self._redactor.text(name), _LONGEST_NAME // 2
+        return clean if len(clean) <= _LONGEST_NAME else f"{clean[: half - 1]}…{clean[-half:]}"
+
+    def _with_clean_names(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        clean = {self._named(name): number for name, number in numbers.items()}
+        if len(self._clean_names) < _MOST_NAMES:
+            self._clean_names.update(clean.keys() & numbers.keys())
+        return clean
+
+    def _numbers_by_class(self, per_class: Any) -> dict[str, dict[str, Any]]:
+        if per_class is None:
+            return {}
+        items = ask(lambda: items_of(per_class, _MOST_NAMES))
+        if isinstance(items, Exception):
+            self._tell_skipped({"per_class": f"{type(per_class).__qualname__} is no mapping of classes to metrics"})
+            return {}
+        return {self._redactor.word(name) or "": self._numbers(of) for name, of in items}
+
+
+def _level_of(level: Any) -> str | None:
+    """The name of a level that is a number; None for anything else."""
+    return text_of(ask(lambda: logging.getLevelName(level))) if issubclass(type(level), int) else None
 
 
 def _is_true(value: Any) -> bool:
-    return value if isinstance(value, bool) else ask(lambda: bool(value)) is True
+    return value if type(value) is bool else ask(lambda: bool(value)) is True
 
 
 def _known(details: Mapping[str, Any], kind: type[Event]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ from trainer_hooks.failures import describe
 from trainer_hooks.faults import stacks
 from trainer_hooks.history import read_history, state_of
 from trainer_hooks.journal import read_headers, read_records
-from trainer_hooks.logs import LogForwarder
+from trainer_hooks.logs import LogForwarder, clean_own_words
 from trainer_hooks.metrics import read_count
 from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.reporter import Reporter
@@ -77,6 +77,8 @@ class Run(Reporter):
         self.checkpoint: Restored | None = None
         """What this attempt goes on from, with `resume="auto"`; None where it begins anew."""
         redactor = Redactor([*known_secrets(environment()), *self.settings.secrets()])
+        if claimed:
+            clean_own_words(redactor.text)
         super().__init__(redactor, _stager(claimed) if claimed else None)
         self._claim = claimed
         self._pid = os.getpid()

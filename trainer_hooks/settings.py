@@ -24,7 +24,16 @@ from trainer_hooks.errors import InvalidSetting
 _CONFIG_FILE = "trainer_hooks.toml"
 _USERINFO = re.compile(r"(?<=://)[^/?#]*@")
 _HTTP_ADDRESS = re.compile(r"https?://[^/\s:@]([^/\s]*[^/\s:])?(/\S*)?$", re.IGNORECASE)
-_LOCAL_WORLD = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "LOCAL_RANK")
+# Which rank a launcher says that this process is, and of how many. The innermost first: torchrun is started by srun or
+# mpirun and not the other way round; and in a SLURM job all of mpirun's ranks on a node have the SLURM_PROCID of what
+# started them there. JOB_COMPLETION_INDEX (Kubernetes) and SLURM_ARRAY_TASK_ID number jobs, not ranks.
+_RANKS: Mapping[str, tuple[str, ...]] = {
+    "RANK": ("WORLD_SIZE",),
+    "OMPI_COMM_WORLD_RANK": ("OMPI_COMM_WORLD_SIZE",),
+    "PMI_RANK": ("PMI_SIZE",),
+    "PMIX_RANK": (),
+    "SLURM_PROCID": ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
+}
 
 # Of torchrun with its elastic restarts, of torch's own rendezvous, of SLURM, of Open MPI and other PMIx launchers.
 _LAUNCH = (
@@ -163,6 +172,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "forward the losses of every n-th iteration; 0 for none",
     ] = 0
 
+    journal_limit: Annotated[
+        int,
+        NotNegative,
+        _Env("TRAINER_HOOKS_JOURNAL_LIMIT"),
+        "bytes of one process's journal beyond which iterations' metrics and progress are dropped and counted, log "
+        "records from three quarters of it on; nothing else ever is; 0 for no limit",
+    ] = 1 << 30
+
     @classmethod
     def load(cls, *, environ: Mapping[str, str] | None = None, **arguments: Any) -> Settings:
         """Resolve all settings; arguments that are None count as not given.
@@ -226,10 +243,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise InvalidSetting(message) from error
 
     def secrets(self) -> list[str]:
-        """The credentials among the values, and the one that the token file holds now."""
-        values = [getattr(self, name) for name, variable in ENVIRONMENT.items() if variable.secret]
+        """The credentials among the values, those in addresses, and the one that the token file holds now."""
+        values: list[str | None] = [getattr(self, name) for name, variable in ENVIRONMENT.items() if variable.secret]
         with contextlib.suppress(InvalidSetting):
             values.append(msgspec.structs.replace(self, token=None).bearer_token())
+        for address in (self.callback_url, self.storage, self.storage_endpoint):
+            userinfo = _USERINFO.search(address or "")
+            values.append(userinfo[0][:-1].partition(":")[2] if userinfo else None)
         return [value for value in values if value]
 
     def check_callback_url(self) -> None:
@@ -297,14 +317,25 @@ DESCRIPTIONS: Mapping[str, str] = _metadata(str)
 def main_process_rank(environ: Mapping[str, str] | None = None) -> int:
     """This process's rank in a distributed job, by what the launcher has set; 0 where there is none.
 
-    Asked at call time, not at import: launchers set it late. `LOCAL_RANK` counts only where no global rank is known.
+    Asked at call time, not at import: launchers set it late. What is no number says nothing, nor does a rank that its
+    own world has no room for: that is left over from elsewhere. `LOCAL_RANK` counts only where no global rank is known.
     """
     environ = os.environ if environ is None else environ
-    for name in _LOCAL_WORLD:
-        value = environ.get(name, "")
-        if value.isdecimal():
-            return int(value)
-    return 0
+    for name, worlds in _RANKS.items():
+        rank = _whole_number(environ, name)
+        world = next((size for of in worlds if (size := _whole_number(environ, of)) is not None), None)
+        if rank is not None and (world is None or rank < world):
+            return rank
+    local = _whole_number(environ, "LOCAL_RANK")
+    if local is None:
+        return 0
+    # Lightning tells the node beside it, and the ranks per node no place at all.
+    return (_whole_number(environ, "NODE_RANK") or 0) * (_whole_number(environ, "LOCAL_WORLD_SIZE") or 1) + local
+
+
+def _whole_number(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name, "").strip()
+    return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
 
 
 def is_on_one_machine(environ: Mapping[str, str] | None = None) -> bool:

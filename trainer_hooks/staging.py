@@ -13,6 +13,7 @@ from trainer_hooks.files import copy_file
 _CHECKPOINTS = "staged"
 IMAGES = "images"
 _LONGEST_NAME = 100
+_LONGEST_SUFFIX = 30
 
 
 class Stager:
@@ -32,12 +33,13 @@ class Stager:
         """Copy the file; returns the copy's path relative to the run directory, and its size in bytes.
 
         Raises:
-            OSError: if the file is gone, was rewritten meanwhile, or the disk is full; no partial copy is left.
+            OSError: if it is gone or no regular file, was rewritten meanwhile, or doesn't fit; no partial copy is left.
         """
         folder = self._directory / self._folder
         folder.mkdir(exist_ok=True)
         name = quote("+".join(names), safe="+", errors="backslashreplace")[:_LONGEST_NAME]
-        copy = folder / f"{self._prefix}-{next(self._numbers):06d}-{name}{source.suffix}"
+        suffix = quote(source.suffix, errors="backslashreplace")[:_LONGEST_SUFFIX]
+        copy = folder / f"{self._prefix}-{next(self._numbers):06d}-{name}{suffix}"
         before = source.stat()
         try:
             size = copy_file(source, copy)

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pytest
 
 from tests.cli.parts import COMPLETED, TRAINING, invoke, write_run
+from tests.servers.platform import PlatformServer
+from trainer_hooks import start_run
 from trainer_hooks.cli import COMMANDS, main
 from trainer_hooks.delivery import DeliveryState, load_state, save_state
 from trainer_hooks.events import (
@@ -167,6 +170,33 @@ def test_damage_and_drops_are_counted(own_environment: Path) -> None:
     ledger = read_ledger(directory)
     assert (ledger.accepted, ledger.damaged_lines, ledger.damaged_bytes) == (4, 1, len(lines[2]))
     assert ledger.dropped == 12
+
+
+def test_what_a_journals_limit_has_dropped_is_shown_and_nothing_else_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRAINER_HOOKS_JOURNAL_LIMIT", "20000")
+    with PlatformServer(jobs=("7",), batch=True) as server:
+        with start_run(job_id="7", callback_url=server.url, flush_timeout=30, log_level="OFF") as run:
+            for number in range(1, 501):
+                run.log(f"line {number}")
+                run.log_metrics({"loss": 1 / number}, iteration=number)
+            run.log_metrics({"loss": 0.5}, epoch=1)
+            run.complete()
+            assert run.flush()
+        shown = json.loads(invoke("runs", "show", "7", "--json").stdout)["ledger"]
+        kinds = [stored["event"]["type"] for stored in server.events.values()]
+    kept = kinds.count("logged") + kinds.count("metrics_logged")
+    assert kept + shown["dropped"] == 1000
+    assert min(kept, shown["dropped"]) > 50
+    assert [kinds.count(kind) for kind in ("run_started", "epoch_ended", "run_completed")] == [1, 1, 1]
+    (platform,) = shown["destinations"]
+    assert platform["delivered"] == len(kinds)
+    assert (platform["pending"], platform["rejected"], platform["delivered"] + platform["not_addressed"]) == (
+        0,
+        0,
+        shown["accepted"],
+    )
 
 
 def test_the_torn_last_line_of_a_dead_writer_is_damage_and_of_a_live_one_is_not(own_environment: Path) -> None:

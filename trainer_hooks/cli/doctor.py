@@ -34,6 +34,7 @@ def doctor(*, as_json: bool) -> None:
     from trainer_hooks.cli import checks
 
     shown: dict[str, tuple[str, str]] = {}
+    secrets = known_secrets(environment())
     try:
         settings = Settings.load()
     except InvalidSetting as error:
@@ -41,7 +42,8 @@ def doctor(*, as_json: bool) -> None:
     else:
         found = list(checks.check_all(settings))
         shown = settings.shown()
-    redactor = Redactor(known_secrets(environment()))
+        secrets += settings.secrets()
+    redactor = Redactor(secrets)
     found = [
         dataclasses.replace(check, found=redactor.text(check.found), mend=redactor.text(check.mend)) for check in found
     ]

@@ -44,6 +44,8 @@ class Terms:
     checkpoints_settled: Callable[[Record], bool]
     heartbeat: float
     liveness: Callable[[], Liveness | None]
+    clean: Callable[[str], str]
+    """Takes secrets out: what a server or a library says is kept, and may quote what it was given."""
 
 
 class Lane(threading.Thread):
@@ -189,7 +191,8 @@ class Lane(threading.Thread):
         state.reached, state.trouble, self._failures = time.time(), None, 0
         self.trouble_since = math.inf
 
-    def _reject(self, record: Record, reason: str) -> None:
+    def _reject(self, record: Record, refused: str) -> None:
+        reason = self._terms.clean(refused)
         _log.warning("%s refused %s: %s", self._destination_name, record.id, reason)
         add_rejected(self._directory, self._destination_name, record, reason)
 
@@ -226,7 +229,9 @@ class Lane(threading.Thread):
         self.trouble_since = min(self.trouble_since, time.monotonic())
         if not isinstance(problem, RetryLater):
             _log.error("%s failed", self._destination_name, exc_info=problem)
-        reason = f"{problem}" if isinstance(problem, RetryLater) else f"{type(problem).__name__}: {problem}"
+        reason = self._terms.clean(
+            f"{problem}" if isinstance(problem, RetryLater) else f"{type(problem).__name__}: {problem}"
+        )
         if reason != self._state.trouble:
             _log.warning("%s: %s; trying again", self._destination_name, reason)
             self._state.trouble = reason

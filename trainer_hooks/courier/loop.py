@@ -154,6 +154,7 @@ class Courier:
             checkpoints_settled=self._checkpoints_settled,
             heartbeat=self._settings.heartbeat,
             liveness=lambda: self._heartbeat.newest,
+            clean=self._redactor.text,
         )
         for name, destination in opened.items():
             self._lanes[name] = Lane(self._directory, name, destination, known_destinations()[name].HANDLES, terms)

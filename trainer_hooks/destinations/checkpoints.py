@@ -131,7 +131,8 @@ class Checkpoints:
         if not event.names:
             raise Rejected("it has no name to be stored under")
         if event.staged is None:
-            raise Rejected("no private copy of it was made, so there is nothing to store")
+            message = f"no private copy of it was made{': ' + event.uncopied if event.uncopied else ''}"
+            raise Rejected(message)
         folder = (self._context.run_directory / _STAGED).resolve()
         staged = (self._context.run_directory / event.staged).resolve()
         if folder not in staged.parents:
@@ -139,6 +140,8 @@ class Checkpoints:
             raise Rejected(message)
         if staged.is_dir():
             raise Rejected("it is a directory, and only files can be stored so far")
+        if staged.exists() and not staged.is_file():  # to open a FIFO would be to wait for ever
+            raise Rejected("it is no regular file")
         return staged
 
     def _examine(self, event: CheckpointSaved, staged: Path) -> WholeFile:

@@ -7,19 +7,20 @@ in a dead DNS heeds none at all. So each request is a coroutine on an event loop
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import socket
 import threading
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 import httpx
 
 from trainer_hooks import __version__
 from trainer_hooks.destinations.platform.answers import Answer
 from trainer_hooks.errors import InvalidSetting, RetryLater
-from trainer_hooks.redact import Redactor
+from trainer_hooks.redact import Redactor, passwords_in
 from trainer_hooks.settings import without_userinfo
 
 CONNECT_WITHIN = 5.0
@@ -123,9 +124,15 @@ class Client:
                 raise RetryLater(str(error)) from error
             if self._token and not (self._token.isascii() and self._token.isprintable()):
                 raise RetryLater("the token (TRAINER_HOOKS_TOKEN, …_FILE) holds characters that no header can carry")
-            self._redactor = Redactor([self._token] if self._token else [])
+            self._redactor = Redactor(self._credentials(self._token))
             self._token_known = True
         return self._token
+
+    def _credentials(self, token: str | None) -> list[str]:
+        """What is sent as such, in each form that a server may say it back in."""
+        userinfo = httpx.URL(self._url).userinfo
+        basic = base64.b64encode(unquote_to_bytes(userinfo)).decode()
+        return [value for value in (token, basic, *passwords_in(self._url)) if value]
 
 
 async def _read(response: httpx.Response, redactor: Redactor) -> Answer:
