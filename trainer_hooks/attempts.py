@@ -18,7 +18,7 @@ from urllib.parse import quote
 import msgspec
 
 from trainer_hooks.events import Record, RunLost, RunStarted, SegmentOpened
-from trainer_hooks.files import locked, write_whole
+from trainer_hooks.files import locked, remove_leftovers, write_whole
 from trainer_hooks.history import RunState, list_runs, state_of
 from trainer_hooks.journal import Journal, Reader, owner, read_headers, read_records, sizes
 from trainer_hooks.process import is_alive, this_process
@@ -92,6 +92,7 @@ def claim(root: Path, settings: Settings, resumed: str | None = None) -> Claim:
         with contextlib.ExitStack() as held:
             with contextlib.suppress(TimeoutError):  # who holds it so long is stuck: `_is_first` has to do then
                 held.enter_context(locked(directory / _LOCK_FILE, _CLAIM_WITHIN))
+                remove_leftovers(directory)
             claimed = _claim_directory(directory, run, own, resuming=resumed is not None)
         if claimed is not None:
             return claimed

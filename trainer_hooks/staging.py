@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from trainer_hooks.files import copy_file
 
-_CHECKPOINTS = "staged"
+CHECKPOINTS = "staged"
 IMAGES = "images"
 _LONGEST_NAME = 100
 
@@ -18,7 +18,7 @@ _LONGEST_NAME = 100
 class Stager:
     """Makes the private copies of one process's checkpoints, in a folder of the run directory."""
 
-    def __init__(self, run_directory: Path, *, keep_all: bool, folder: str = _CHECKPOINTS) -> None:
+    def __init__(self, run_directory: Path, *, keep_all: bool, folder: str = CHECKPOINTS) -> None:
         """`keep_all`: a courier removes what is no longer wanted; without one, only the newest `last` is kept."""
         self._directory = run_directory
         self._folder = folder

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from trainer_hooks.courier.lane import Lane
 from trainer_hooks.courier.segment import OwnSegment
+from trainer_hooks.courier.tidying import remove_untold_copies
 from trainer_hooks.courier.watch import ProcessWatch
 from trainer_hooks.delivery import announce_courier, load_state, save_state
 from trainer_hooks.destinations import Context, known_destinations, open_destinations
@@ -31,7 +32,7 @@ from trainer_hooks.events import (
     SignalReceived,
     TrackerLinked,
 )
-from trainer_hooks.files import locked, sync_file
+from trainer_hooks.files import locked, remove_leftovers, sync_file
 from trainer_hooks.history import RunState
 from trainer_hooks.journal import Cursor, Reader, owner, read_headers, segments, sizes
 from trainer_hooks.settings import Settings
@@ -110,6 +111,7 @@ class Courier:
             self._open_lanes()
             try:
                 self._work()
+                self._tidy()
             finally:
                 self._close()
 
@@ -198,6 +200,13 @@ class Courier:
         if self._watch.out_of_memory:
             return RunFailed(error=ErrorType.RESOURCE_ERROR, message=self._watch.explain(), **reached)
         return RunLost(reason=self._watch.explain(), **reached)
+
+    def _tidy(self) -> None:
+        """Where all is over and delivered, leave no private copies that nobody will ever ask for."""
+        if self._follower.ended and self.is_clear:
+            problem = ask(lambda: remove_untold_copies(self._directory, self._header.attempt))
+            if isinstance(problem, Exception):
+                _log.warning("%s: %s", self._directory, problem)
 
     def _checkpoints_settled(self, record: Record) -> bool:
         """Whether a terminal record may be told: its checkpoints are stored, or storage has failed for too long."""
@@ -295,4 +304,5 @@ def only_courier(run_directory: Path, patience: float = _CLOSE_WITHIN + 5) -> It
         except TimeoutError as error:
             message = f"another courier delivers {run_directory}"
             raise Busy(message) from error
+        remove_leftovers(run_directory / "delivery")
         yield
