@@ -82,22 +82,23 @@ def test_a_million_events_for_a_platform_that_takes_ten_a_second(own_environment
         server.max_events = 1
         server.always(Reply(delay=0.1), path="/events$")
         environment = {"CALLBACK_URL": server.url, "JOB_ID": "7", "TRAINER_HOOKS_FLUSH_TIMEOUT": str(_FLUSH_TIMEOUT)}
-        with _start(_FLOOD, str(_EVENTS), TRAINER_HOOKS_LINGER="1", **environment) as process:
+        with _start(_FLOOD, str(_EVENTS), TRAINER_HOOKS_LINGER="10", **environment) as process:
             assert process.stdout is not None
             memory = json.loads(process.stdout.readline())
             courier = load_courier(own_environment / "7")
             assert courier is not None
-            highest = _highest(courier.process.pid)
             ended = float(process.stdout.readline())
             assert process.wait(60) == 0
             took = time.monotonic() - ended
         assert process.stderr is not None
         assert memory["most"] - memory["first"] <= 5, memory
-        assert highest <= 80
         assert took <= _FLUSH_TIMEOUT + 5
         taken = len(server.events)
         assert 0 < taken < 2_000
-        wait_until(lambda: not Path(f"/proc/{courier.process.pid}").exists(), what="the courier's end")
+        # Until the courier is gone: what it has ever had grows to the last.
+        highest: list[float] = []
+        wait_until(lambda: not _noted(highest, courier.process.pid), what="the courier's end")
+        assert 0 < max(highest) <= 80
     journal = read_journal(own_environment / "7")
     training = [line for line in journal.lines if line.writer == "training"]
     assert not journal.damaged
@@ -129,8 +130,8 @@ def test_a_hundred_runs_in_one_process_leave_nothing_behind(
         assert process.returncode == 0, err
         held: dict[str, Any] = json.loads(out)
         assert len(held["after"].pop("threads")) <= len(held["before"].pop("threads")) + (delivery == "thread")
-        assert held["after"]["files"] <= held["before"].pop("files") + 10
-        del held["after"]["files"]
+        # The last run is still open for its exit: its journal is closed, its courier watched.
+        assert held["after"].pop("files") <= held["before"].pop("files") + 5, out
         assert held["after"] == held["before"]
         wait_until(lambda: not with_variable("SOAK_ID", str(tmp_path)), what="the couriers' end")
         completions = [event for event in server.events.values() if event["event"]["type"] == "run_completed"]
@@ -152,7 +153,12 @@ def _start(script: str, *arguments: str, **environment: str) -> subprocess.Popen
     )
 
 
-def _highest(pid: int) -> float:
-    """The most memory that the process has ever had resident, in MB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1e3
+def _noted(highest: list[float], pid: int) -> bool:
+    """Note the most memory that the process has ever had resident, in MB; False if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    found = [int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith("VmHWM")]
+    highest += found
+    return bool(found)
