@@ -22,6 +22,7 @@ Json: TypeAlias = dict[str, Any]
 NOT_FOR_THE_PLATFORM = {"segment_opened", "checkpoint_saved", "image_saved"}
 # On the wire a field that has its default is left out.
 _DEFAULTS = {"operation": "training", "category": "train", "source": "trainer"}
+_ADDRESSES = {"best_checkpoint_path", "last_checkpoint_path"}
 TERMINAL = {"run_completed", "run_failed", "run_interrupted", "run_lost"}
 
 
@@ -142,10 +143,14 @@ def first_arrivals(arrivals: list[Arrival]) -> list[Heard]:
 
 
 def contents_by_id(arrivals: list[Arrival]) -> dict[str, list[str]]:
-    """What has arrived under each id, as text, in order."""
+    """What has arrived under each id, as text, in order.
+
+    Without the addresses of checkpoints beside it: a courier that repeats what a killed one has sent knows more of them.
+    """
     found: dict[str, list[str]] = defaultdict(list)
     for identity, _, body in _all(arrivals):
-        found[identity].append(json.dumps(body, sort_keys=True))
+        steady = {name: value for name, value in body.items() if name not in _ADDRESSES}
+        found[identity].append(json.dumps(steady, sort_keys=True))
     return dict(found)
 
 
