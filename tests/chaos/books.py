@@ -145,7 +145,7 @@ def first_arrivals(arrivals: list[Arrival]) -> list[Heard]:
 def contents_by_id(arrivals: list[Arrival]) -> dict[str, list[str]]:
     """What has arrived under each id, as text, in order.
 
-    Without the addresses of checkpoints beside it: a courier that repeats what a killed one has sent knows more of them.
+    Without the addresses of checkpoints: a courier that repeats what a killed one has sent may know more of them.
     """
     found: dict[str, list[str]] = defaultdict(list)
     for identity, _, body in _all(arrivals):

@@ -70,7 +70,8 @@ def loop(folder: Path, record: Record) -> None:
         metrics = {"loss": 1 / epoch, "bad": float("nan")}
         record.tell("epoch", lambda serial: run.log_metrics({"serial": serial, **metrics}, epoch=epoch))  # noqa: B023
         record.tell("validation", lambda serial: run.log_validation({"serial": serial, "loss": 1.0}, epoch=epoch))  # noqa: B023
-        names = ["best"] if epoch == EPOCHS - 1 else ["last", "best"]
+        # In every other process the best is only ever stored beside a last: what is begun for it alone must not stay.
+        names = ["best"] if epoch == EPOCHS - 1 and _launch() % 2 else ["last", "best"]
         _save(folder / "both.bin", run, record, names, epoch, size=300_000)
     record.tell("completed", lambda serial: run.complete({"serial": serial}))
     sys.stdout.write(f"weights {hashlib.sha256(repr(weights).encode()).hexdigest()}\n")
