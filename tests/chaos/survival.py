@@ -10,22 +10,21 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.chaos.evidence import Arrival, Ending, Evidence, Flipped
-from tests.chaos.plan import Host, Kill, Plan
+from tests.chaos.baseline import compared, without_us
+from tests.chaos.evidence import Arrival, Evidence, Flipped
+from tests.chaos.launch import Completed, Launch
+from tests.chaos.plan import Kill, Plan
 from tests.chaos.weather import weather
 from tests.chaos.witness import Witness
 from tests.hosts.processes import is_running, with_variable
-from tests.hosts.scripts import ROOT, comparable
+from tests.hosts.scripts import ROOT
 from tests.servers.platform import PlatformServer
 from tests.servers.s3 import BUCKET, S3Server, moto_server, rclone_server
 from tests.servers.tcp_proxy import tcp_proxy
@@ -34,17 +33,15 @@ from trainer_hooks.delivery import load_courier
 
 JOB = "7"
 MUTATIONS = Path(__file__).parent / "mutations"
-_ENDS_WITHIN = 120.0
 _SYNCED_WITHIN = 240.0
 _GONE_WITHIN = 30.0
-_POLL = 0.005
 _SERIAL = re.compile(rb"serial (\d+) of chaos")
 _pause = threading.Event()
 
 
 def survive(plan: Plan, folder: Path, mutation: str | None = None) -> Evidence:
     """Let the plan happen in that folder. A mutation breaks trainer_hooks in all of its processes."""
-    _without(plan.host)
+    without_us(plan.host)
     with contextlib.ExitStack() as open_until_judged:
         enter = open_until_judged.enter_context
         s3 = enter(moto_server() if plan.store == "moto" else rclone_server(folder / "store"))
@@ -88,57 +85,6 @@ def _environment(plan: Plan, folder: Path, s3: S3Server, mutation: str | None) -
     }
 
 
-@dataclass(frozen=True)
-class _Completed:
-    """An attempt that nobody killed."""
-
-    folder: Path
-    status: int
-    output: str
-
-
-class _Launch:
-    """One process of the training."""
-
-    def __init__(self, plan: Plan, folder: Path, record: Path, environment: dict[str, str]) -> None:
-        folder.mkdir(parents=True)
-        self.folder = folder
-        self._record = record
-        self._output = folder / "stdout"
-        self._began = time.monotonic()
-        self._written = _size(record)
-        with self._output.open("wb") as out, (folder / "stderr").open("wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.chaos.training", plan.host, str(folder), str(record)],
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-            )
-
-    @property
-    def is_over(self) -> bool:
-        """Whether it has ended."""
-        return self.process.poll() is not None
-
-    def wait_for(self, kill: Kill) -> None:
-        """Wait for the kill's moment, or for the training's end."""
-        begins = self._began
-        if not kill.from_start:
-            while _size(self._record) == self._written and not self.is_over:
-                _pause.wait(_POLL)
-            begins = time.monotonic()
-        while time.monotonic() < begins + kill.after and not self.is_over:
-            _pause.wait(_POLL / 5)
-
-    def completed(self) -> _Completed:
-        """Wait for its own end."""
-        status = self.process.wait(_ENDS_WITHIN)
-        return _Completed(self.folder, status, self._output.read_text())
-
-
 class _Survival:
     """A training that is killed and started again, and what is seen of it."""
 
@@ -150,7 +96,7 @@ class _Survival:
         self._run = folder / "trainer_runs" / environment["TRAINER_HOOKS_RUN_ID"]
         self._launches = 0
         self._kills = 0
-        self._completed: list[_Completed] = []
+        self._completed: list[Completed] = []
         self._flipped: list[Flipped] = []
         self._synced = False
         self._sync_output = ""
@@ -176,7 +122,7 @@ class _Survival:
 
     def live_through_all(self) -> None:
         """Carry out every kill, and let the last attempt come to its own end."""
-        launch: _Launch | None = None
+        launch: Launch | None = None
         for number, kill in enumerate(self._plan.kills):
             flips = number == self._plan.flip
             if launch is not None and (launch.is_over or flips):
@@ -233,7 +179,7 @@ class _Survival:
             objects=witness.objects(),
             uploads=witness.uploads(),
             best=self._best(),
-            endings=[self._ending(completed) for completed in self._completed],
+            endings=[compared(self._plan.host, one.folder, one.status, one.output) for one in self._completed],
             synced=self._synced,
             sync_output=self._sync_output,
             processes=self._processes(),
@@ -248,16 +194,16 @@ class _Survival:
             },
         )
 
-    def _launch(self, *, undelivered: bool = False) -> _Launch:
+    def _launch(self, *, undelivered: bool = False) -> Launch:
         self._launches += 1
         environment = {**self._environment, "CHAOS_LAUNCH": str(self._launches)}
         if undelivered:
             with contextlib.suppress(AssertionError):
                 wait_until(lambda: self._courier() is None, _GONE_WITHIN)
             environment["TRAINER_HOOKS_DELIVERY"] = "none"
-        return _Launch(self._plan, self._folder / f"launch-{self._launches}", self._record, environment)
+        return Launch(self._plan, self._folder / f"launch-{self._launches}", self._record, environment)
 
-    def _note_end(self, launch: _Launch, *, killed: bool = False) -> None:
+    def _note_end(self, launch: Launch, *, killed: bool = False) -> None:
         if killed and not launch.is_over:
             self._kills += 1
             launch.process.kill()
@@ -265,7 +211,7 @@ class _Survival:
         else:
             self._completed.append(launch.completed())
 
-    def _strike(self, kill: Kill, launch: _Launch, *, only_training: bool) -> None:
+    def _strike(self, kill: Kill, launch: Launch, *, only_training: bool) -> None:
         def training() -> None:
             launch.process.kill()
             launch.process.wait()
@@ -314,16 +260,6 @@ class _Survival:
                 serial = int(_SERIAL.search(line)[1])
                 self._flipped.append(Flipped(int(path.stem), json.loads(line)["seq"], serial))
 
-    def _ending(self, completed: _Completed) -> Ending:
-        status, output, weights = _without(self._plan.host)
-        return Ending(
-            completed.status,
-            _comparable(self._plan.host, completed.output, completed.folder),
-            _weights(completed.output),
-            output,
-            weights if status == 0 else None,
-        )
-
     def _best(self) -> bytes | None:
         if self._plan.host == "loop" or not self._completed:
             return None
@@ -340,38 +276,3 @@ class _Survival:
         if self._plan.host == "loop":  # a framework that is killed leaves what it leaves
             places += (self._folder / "tmp").rglob("*")
         return sorted(str(path.relative_to(self._folder)) for path in places)
-
-
-@cache
-def _without(host: Host) -> tuple[int, list[str], str | None]:
-    """Exit status, output and weights of the same training, without us."""
-    if host != "loop":  # what a framework says only when it is first imported
-        subprocess.run([sys.executable, "-c", f"import {host}"], check=True, stdout=subprocess.DEVNULL)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.chaos.training", host, str(folder), str(folder / "told.jsonl")],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TRAINER_HOOKS_MODE": "disabled"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=_ENDS_WITHIN,
-            check=True,
-        )
-        return done.returncode, _comparable(host, done.stdout, folder), _weights(done.stdout)
-
-
-def _comparable(host: Host, output: str, folder: Path) -> list[str]:
-    if host == "loop":
-        return output.splitlines()
-    return comparable(importlib.import_module(f"tests.hosts.{host}"), output, folder)
-
-
-def _weights(output: str) -> str | None:
-    found = re.search(r"^weights (\w+)$", output, re.MULTILINE)
-    return found[1] if found else None
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from tests.chaos.oracle import Verdict
 from tests.chaos.plan import Kill, Plan, Storm, draw
 from tests.chaos.survival import survive
+from tests.hosts.scripts import ROOT
 from tests.servers.platform import Reply
 
 pytestmark = pytest.mark.timeout(600)
@@ -61,3 +64,8 @@ def test_the_oracle_finds_that_a_rule_is_broken(mutation: str, tmp_path: Path) -
 )
 def test_and_nothing_where_none_is(plan: Plan, tmp_path: Path) -> None:
     assert [str(violation) for violation in Verdict(survive(plan, tmp_path)).violations] == []
+
+
+def test_the_oracle_knows_nothing_of_the_package() -> None:
+    code = "import sys, tests.chaos.oracle; sys.exit(any(name.startswith('trainer_hooks') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
