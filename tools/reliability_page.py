@@ -23,7 +23,6 @@ TODO = "TODO-lead"
 NOT_TESTED = "not tested"
 
 _CHAOS = "chaos/test_chaos.py::test_nothing_is_lost_and_no_host_harmed"
-_GUARD = "chaos/test_guards.py::test_the_oracle_finds_that_a_rule_is_broken"
 _FLOOD = "chaos/test_soak.py::test_a_million_events_for_a_platform_that_takes_ten_a_second"
 _HUNDRED = "chaos/test_soak.py::test_a_hundred_runs_in_one_process_leave_nothing_behind"
 _WEIGHTS = "integrations/test_promises.py::test_the_weights_are_the_same_whatever_the_backend_does"
@@ -320,6 +319,7 @@ PROCESSES = (
             f"{_JOURNAL}a_forked_child_is_silent",
             f"{_JOURNAL}a_fork_while_other_threads_append_hangs_nobody",
             "test_endings.py::test_a_forked_child_tells_nothing_of_its_parents_run",
+            _CHAOS,
         ),
     ),
     Row(
@@ -506,8 +506,8 @@ bits; in some seeds a bit of the journal flips on the disk. Then `trainer-hooks 
 The oracle (`tests/chaos/oracle.py`) imports nothing of this package. It compares four things that it reads by itself:
 the training's own record of what it told, the journal's lines with their checksums, the requests that the platform
 took, and the objects in the bucket. What it asks for stands at its top. That it would find a fault is tested, too: with
-the checksum unchecked, ids that are not unique or missing, the order reversed, no private copies, or the manifest
-written first, it has to object (`tests/chaos/test_guards.py`).
+the checksum unchecked, ids that are not unique or missing, the order reversed, forked children that speak, no private
+copies, or the manifest written first, it has to object (`tests/chaos/test_guards.py`).
 
 """
 

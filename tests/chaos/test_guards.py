@@ -41,6 +41,7 @@ GUARDS = {
     "id_not_unique": (_ONE_BY_ONE, "C2: one id, and not the same content each time"),
     "id_missing": (_LOST_ANSWERS, "C2: no id"),
     "newest_first": (_QUIET, "C2: overtaken within its segment"),
+    "forks_unnoticed": (_QUIET, "C1: in the journal, and never told"),
     "nothing_staged": (_SLOW_STORAGE, "C5: the platform was told of an object that no checkpoint ever was"),
     "manifest_first": (_SLOW_STORAGE, "C5: a manifest stood beside another object"),
 }

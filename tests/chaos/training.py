@@ -67,6 +67,7 @@ def loop(folder: Path, record: Record) -> None:
             _tell_iteration(run, record, (epoch - 1) * _ITERATIONS + iteration)
             if iteration == _ITERATIONS // 2:
                 _save(folder / "last.bin", run, record, ["last"], epoch, size=60_000)
+        _tell_from_a_forked_child(run)
         metrics = {"loss": 1 / epoch, "bad": float("nan")}
         record.tell("epoch", lambda serial: run.log_metrics({"serial": serial, **metrics}, epoch=epoch))  # noqa: B023
         record.tell("validation", lambda serial: run.log_validation({"serial": serial, "loss": 1.0}, epoch=epoch))  # noqa: B023
@@ -88,6 +89,15 @@ def _tell_iteration(run: Any, record: Record, iteration: int) -> None:
     record.tell("metrics", lambda serial: run.log_metrics({"serial": serial}, iteration=iteration))
     if iteration % 3 == 0:
         record.tell("log", lambda serial: run.log(f"serial {serial} of chaos", "WARNING", source="chaos"))
+
+
+def _tell_from_a_forked_child(run: Any) -> None:
+    """As a worker of a DataLoader might: nothing of it may be heard, so it is in no record."""
+    child = os.fork()
+    if child == 0:
+        run.log("serial 0 of chaos", source="chaos")
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def _save(path: Path, run: Any, record: Record, names: list[str], epoch: int, *, size: int) -> None:

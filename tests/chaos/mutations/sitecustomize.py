@@ -9,6 +9,7 @@ import importlib.abc
 import importlib.util
 import os
 import sys
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,13 @@ def nothing_staged(staging: Any) -> None:
     staging.Stager.stage = stage
 
 
+def forks_unnoticed(run: Any) -> None:
+    """A forked child takes itself for its parent."""
+    parent = os.getpid()
+    for module in (run, sys.modules["trainer_hooks.journal"]):
+        module.os = types.SimpleNamespace(**{**vars(os), "getpid": lambda: parent})
+
+
 def manifest_first(checkpoint_store: Any) -> None:
     """The manifest is written, and then the object that it describes."""
     store = checkpoint_store.CheckpointStore
@@ -71,6 +79,7 @@ MUTATIONS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "id_not_unique": ("trainer_hooks.events", id_not_unique),
     "id_missing": ("trainer_hooks.destinations.platform.client", id_missing),
     "newest_first": ("trainer_hooks.courier.lane", newest_first),
+    "forks_unnoticed": ("trainer_hooks.run", forks_unnoticed),
     "nothing_staged": ("trainer_hooks.staging", nothing_staged),
     "manifest_first": ("trainer_hooks.checkpoint_store", manifest_first),
 }
