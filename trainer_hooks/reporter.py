@@ -163,6 +163,8 @@ class Reporter(abc.ABC):
                 staged=staged,
             )
         )
+        if self._stager and staged is not None:
+            self._stager.told(staged, words)
 
     @harmless
     def log_image(

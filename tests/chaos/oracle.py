@@ -123,10 +123,16 @@ class Verdict:
             line for line in self._for_platform() if line.place not in arrived and line.place not in self._refused
         ]
         yield from _found("C1", "in the journal, and neither at the platform nor counted as refused", missing)
-        books = json.loads((self._evidence.run / "delivery" / "platform.json").read_text())
+        yield from self._books("platform", len(self._for_platform()), refused=len(self._refused))
+        saved = [line for line in self._journal.lines if line.type == "checkpoint_saved"]
+        yield from self._books("checkpoints", len(saved), refused=0)
+
+    def _books(self, destination: str, records: int, *, refused: int) -> Iterator[Violation]:
+        """What the run's directory counts must add up, too."""
+        books = json.loads((self._evidence.run / "delivery" / f"{destination}.json").read_text())
         settled = [books.get(name, 0) for name in ("delivered", "rejected", "superseded")]
-        if sum(settled) != len(self._for_platform()) or settled[1] != len(self._refused):
-            yield Violation("C1", f"the books say {settled}, of {len(self._for_platform())} records", (str(books),))
+        if sum(settled) != records or settled[1] != refused:
+            yield Violation("C1", f"the books of {destination} say {settled}, of {records} records", (str(books),))
 
     def _each_once(self) -> Iterator[Violation]:
         yield from _found("C2", "at the platform, and no valid record of the journal", self._unknown)
