@@ -541,12 +541,16 @@ def page(seeds: list[dict[str, Any]]) -> str:
 
 
 def _sums(seeds: list[dict[str, Any]]) -> Iterator[str]:
-    yield f"| host | seeds | {' | '.join(COLUMNS.values())} |\n|---|{'---:|' * (len(COLUMNS) + 1)}\n"
+    yield f"| host | seeds | held | {' | '.join(COLUMNS.values())} |\n|---|{'---:|' * (len(COLUMNS) + 2)}\n"
     hosts = dict.fromkeys(one["host"] for one in seeds)
     groups = {host: [one for one in seeds if one["host"] == host] for host in hosts} | {"all": seeds}
     for host, of_host in groups.items():
         sums = (f"{sum(one[name] for one in of_host):,}" for name in COLUMNS)
-        yield f"| {host} | {len(of_host)} | {' | '.join(sums)} |\n"
+        held = sum(not one["violations"] for one in of_host)
+        yield f"| {host} | {len(of_host)} | {held} | {' | '.join(sums)} |\n"
+    for one in seeds:
+        for violation in one["violations"]:
+            yield f"\nSeed {one['seed']} was not held: {violation.splitlines()[0]}\n"
 
 
 def _table(what: str, then: str, rows: Iterable[Row]) -> Iterator[str]:

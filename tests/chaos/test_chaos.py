@@ -20,8 +20,9 @@ def test_nothing_is_lost_and_no_host_harmed(seed: int, tmp_path: Path, report: l
     plan = draw(seed)
     sys.stdout.write(f"{plan}\n")
     verdict = Verdict(survive(plan, tmp_path))
-    report.append({"seed": seed, "host": plan.host, "plan": str(plan), **verdict.figures})
-    found = "\n".join(map(str, verdict.violations))
+    violations = [str(violation) for violation in verdict.violations]
+    report.append({"seed": seed, "host": plan.host, "plan": str(plan), "violations": violations, **verdict.figures})
+    found = "\n".join(violations)
     assert not found, f"{plan}\n{found}\nmake chaos SEED={seed}; everything is kept in {tmp_path}"
 
 
