@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # Tests wait more than they work: two processes take half the time on two cores.
 JOBS ?= 2
+# Of chaos.
+SEEDS ?= 20
 # Where a compiled mmcv may lie; where none that fits does, it is compiled, which takes twenty minutes.
 WHEELS ?= wheels
 
@@ -13,7 +15,7 @@ RUN = $(abspath $(VENV))/bin
 DEMO = $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ceph test-mmdet test-mmcv compatibility lint check bench bench-peers
+.PHONY: help demo test test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-peers
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +57,14 @@ test-mmcv: ## the same with the operators of a compiled mmcv, from a wheel in WH
 	@$(ENVIRONMENT) mmdet
 	@$(RUN)/python -m pip install --quiet --no-deps --no-build-isolation --find-links $(WHEELS) mmcv==2.1.0
 	@$(RUN)/python -m pytest tests/downstream $(ARGS)
+
+chaos: ## kill and cut off real trainings at random moments; SEEDS=200 for more than 20, SEED=17 for that one
+	@$(ENVIRONMENT) test
+	@$(RUN)/python -m pytest tests/chaos/test_chaos.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) tests/chaos/test_guards.py) $(ARGS)
+
+soak: ## a million events for a platform that takes ten a second; a hundred runs in one process (five minutes)
+	@$(ENVIRONMENT) test
+	@$(RUN)/python -m pytest tests/chaos/test_soak.py $(ARGS)
 
 compatibility: ## train with many versions of the frameworks (twenty minutes; needs a package index; ARGS=mmengine for one)
 	@$(ENVIRONMENT) test

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+
+from trainer_hooks.courier.start import _wait_until_delivered
 from trainer_hooks.delivery import (
     DeliveryState,
     add_rejected,
@@ -15,6 +19,7 @@ from trainer_hooks.delivery import (
     save_state,
 )
 from trainer_hooks.events import Logged, MetricsLogged, Record
+from trainer_hooks.journal import Journal
 from trainer_hooks.process import this_process
 
 STATE = DeliveryState(cursor={1: 100, 2: 7}, delivered=5, rejected=1, superseded=2, reached=1.5, trouble="refused")
@@ -105,3 +110,25 @@ def test_a_cursor_is_behind_until_it_has_reached_every_end():
     assert behind(iter([{1: 100, 3: 50}, {1: 100, 3: 49}]), end)
     assert behind(iter([{1: 100}]), end)
     assert not behind(iter([{}]), {})
+
+
+def test_waiting_for_delivery_goes_on_while_the_courier_opens_a_segment(tmp_path):
+    open_segment = partial(Journal, tmp_path, run="run", attempt=1, writer="courier")
+    open_segment().close()
+    opened = threading.Event()
+
+    def open_segments() -> None:
+        for _ in range(150):
+            open_segment().close()
+        opened.set()
+
+    thread = threading.Thread(target=open_segments)
+    thread.start()
+    # For no destination: each wait looks once, and finds nothing to wait for.
+    announce_courier(tmp_path, 1, [])
+    waits = 0
+    while not opened.is_set():
+        assert _wait_until_delivered(tmp_path, 1, {1: 10}, timeout=0, is_working=lambda: True)
+        waits += 1
+    thread.join()
+    assert waits

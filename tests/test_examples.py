@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.clearml import ClearMLServer
-from tools import settings_page
+from tools import reliability_page, settings_page
 from tools.synthetic import make_dataset
 from trainer_hooks.history import list_runs, read_history
 
@@ -64,3 +64,8 @@ def test_ultralytics_in_two_lines(tmp_path: Path, own_environment: Path) -> None
 
 def test_the_page_of_settings_is_current() -> None:
     assert settings_page.PAGE.read_text() == settings_page.page()
+
+
+def test_the_page_of_reliability_is_current_and_names_tests_that_exist() -> None:
+    assert reliability_page.missing_tests() == []
+    assert reliability_page.PAGE.read_text() == reliability_page.page(reliability_page.figures())

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.disks import LimitedDisk, small_disk
+from tests.hosts.scripts import ROOT
 from tests.waiting import wait_until
-from trainer_hooks.files import copy_file, locked, replacing, sync_file, write_whole
+from trainer_hooks.files import copy_file, locked, remove_leftovers, replacing, sync_file, write_whole
 
 
 def names_in(folder: Path) -> list[str]:
@@ -59,6 +60,25 @@ def test_an_error_leaves_the_old_content_and_nothing_else(tmp_path):
         assert caught.value is error
     assert path.read_text() == "old"
     assert names_in(tmp_path) == ["state.json"]
+
+
+def test_what_a_killed_process_has_left_is_removed_and_nothing_else(tmp_path):
+    code = """
+import os, signal, sys
+from pathlib import Path
+from trainer_hooks.files import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    write_whole(tmp_path / "state.json", b"old")
+    (tmp_path / ".hidden.1").touch()
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "state.json")], cwd=ROOT, check=False)
+    assert len(names_in(tmp_path)) == 3
+    remove_leftovers(tmp_path)
+    assert sorted(names_in(tmp_path)) == [".hidden.1", "state.json"]
+    assert (tmp_path / "state.json").read_bytes() == b"old"
+    remove_leftovers(tmp_path / "which is not there")
 
 
 def test_what_is_written_may_be_read_by_whom_the_umask_allows(tmp_path):

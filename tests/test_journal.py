@@ -315,6 +315,24 @@ def test_reading_resumed_at_any_point_gives_exactly_the_rest(tmp_path_factory, c
     assert cursor == sizes(directory)
 
 
+def test_a_clock_that_jumps_changes_no_order_within_a_segment(tmp_path):
+    path = written(tmp_path, 6)
+    beside = open_journal(tmp_path, writer="courier")
+    beside.append(Logged(level="INFO", message="beside"))
+    beside.close()
+    clock = iter([0, 3600, 7200, 315_360_000, -3600, -7200, 1])
+    lines = []
+    for line in path.read_bytes().splitlines():
+        plain = json.loads(line)
+        now = plain["time"] + next(clock)
+        body = line.rpartition(b',"crc"')[0].replace(b'"time":%.6f' % plain["time"], b'"time":%.6f' % now)
+        lines.append(b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body)))
+    path.write_bytes(b"".join(lines))
+    assert iterations(tmp_path) == [0, 1, 2, 3, 4, 5]
+    records, damages = records_and_damages(tmp_path)
+    assert (len(records), damages) == (9, [])
+
+
 def test_a_reader_sees_what_is_written_after_it_has_caught_up(tmp_path):
     journal = open_journal(tmp_path)
     reader = Reader(tmp_path)

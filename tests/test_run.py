@@ -98,6 +98,22 @@ def in_a_forked_child(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+_WITH_A_CHILD = """
+import multiprocessing, sys
+from trainer_hooks import current_run, start_run
+
+def work():
+    sys.exit(current_run() is not None)
+
+if __name__ == "__main__":
+    with start_run(run_id="with-a-child"):
+        child = multiprocessing.get_context(sys.argv[1]).Process(target=work)
+        child.start()
+        child.join()
+    sys.exit(child.exitcode)
+"""
+
+
 class Mute:
     """An object that can be asked nothing."""
 
@@ -489,6 +505,16 @@ class TestEnding:
         assert only(run, RunFailed).message == "the user's own error"
         assert run.is_over
         assert current_run() is None
+
+    @pytest.mark.parametrize("way", ["spawn", "forkserver"])
+    def test_a_child_that_begins_anew_knows_nothing_of_it(self, way, tmp_path, own_environment):
+        script = tmp_path / "script.py"
+        script.write_text(_WITH_A_CHILD)
+        done = subprocess.run(
+            [sys.executable, str(script), way], env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False
+        )
+        assert done.returncode == 0
+        assert [type(event) for event in told(own_environment / "with-a-child")] == [RunStarted, RunCompleted]
 
     def test_an_error_right_after_a_signal_is_told_as_the_signal(self):
         run = start_run()

@@ -100,21 +100,36 @@ def test_what_is_no_file_is_refused_at_once_and_leaves_nothing(run, tmp_path, ma
     assert staged(run) == []
 
 
+def told(stager: Stager, source: Path, names: list[str]) -> str:
+    copy, _ = stager.stage(source, names)
+    stager.told(copy, names)
+    return copy
+
+
 def test_without_a_courier_only_the_newest_last_is_kept(run, source):
     stager = Stager(run, keep_all=False)
     for _ in range(4):
-        stager.stage(source, ["last"])
+        told(stager, source, ["last"])
     assert len(staged(run)) == 1
-    best, _ = stager.stage(source, ["last", "best"])
-    epoch, _ = stager.stage(source, ["epoch_3"])
-    newest, _ = stager.stage(source, ["last"])
+    best = told(stager, source, ["last", "best"])
+    epoch = told(stager, source, ["epoch_3"])
+    newest = told(stager, source, ["last"])
     assert {f"staged/{name}" for name in staged(run)} == {best, epoch, newest}
+
+
+def test_the_last_one_is_kept_until_the_newer_one_is_told(run, source):
+    stager = Stager(run, keep_all=False)
+    older = told(stager, source, ["last"])
+    newer, _ = stager.stage(source, ["last"])
+    assert {f"staged/{name}" for name in staged(run)} == {older, newer}
+    stager.told(newer, ["last"])
+    assert {f"staged/{name}" for name in staged(run)} == {newer}
 
 
 def test_with_a_courier_all_are_kept(run, source):
     stager = Stager(run, keep_all=True)
     for _ in range(4):
-        stager.stage(source, ["last"])
+        told(stager, source, ["last"])
     assert len(staged(run)) == 4
 
 

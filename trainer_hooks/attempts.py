@@ -19,7 +19,7 @@ import msgspec
 
 from trainer_hooks.deaths import Death, learn
 from trainer_hooks.events import AnyEvent, Process, Record, RunLost, RunStarted, SegmentOpened
-from trainer_hooks.files import write_whole
+from trainer_hooks.files import remove_leftovers, write_whole
 from trainer_hooks.history import RunState, list_runs
 from trainer_hooks.journal import Journal, Reader, owner, read_headers
 from trainer_hooks.last_word import claiming, recent_state, say_claimed
@@ -110,6 +110,7 @@ def claim(root: Path, settings: Settings, resumed: str | None = None, *, after: 
             with contextlib.suppress(TimeoutError):  # who holds it so long is stuck: `_is_first` has to do then
                 held.enter_context(claiming(directory, _CLAIM_WITHIN))
                 alone = True
+                remove_leftovers(directory)
             before = _Before(after=after, resuming=resumed is not None, alone=alone)
             claimed = _claim_directory(directory, run, own, before)
         if claimed is not None:

@@ -70,6 +70,10 @@ class RetryLater(TrainerHooksError):
         self.after = after
 
 
+class NotSent(RetryLater):
+    """Not even sent: the other side can't have acted."""
+
+
 class Rejected(TrainerHooksError):
     """Not delivered and never will be: the other side refuses this very event."""
 

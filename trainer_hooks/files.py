@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -18,6 +19,7 @@ _COPY_AT_ONCE = 1 << 30
 _BLOCK = 512  # what st_blocks counts in, on every file system
 _PIECE = 1 << 20
 _LOCK_POLL = 0.01
+_TEMPORARY_NAME = re.compile(r"\..+\.[0-9a-f]{16}")
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -38,6 +40,18 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:  # Ctrl-C, too
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `replacing` has left in that folder in processes that were killed.
+
+    For whoever is alone in replacing files there, by a lock: it would take away what another one is about to put into
+    place. What can't be removed stays: it only costs room.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if _TEMPORARY_NAME.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def copy_file(source: Path, target: Path) -> int:

@@ -173,6 +173,8 @@ class Reporter(abc.ABC):
                 uncopied=uncopied,
             )
         )
+        if self._stager and staged is not None:
+            self._stager.told(staged, words)
 
     def _warn_uncopied(self, source: str, error: OSError) -> str:
         """Why there is no private copy; warned of once per reason: a disk stays full for many epochs."""

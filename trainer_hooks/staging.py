@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from trainer_hooks.files import copy_file
 
-_CHECKPOINTS = "staged"
+CHECKPOINTS = "staged"
 IMAGES = "images"
 _LONGEST_NAME = 100
 _LONGEST_SUFFIX = 30
@@ -19,7 +19,7 @@ _LONGEST_SUFFIX = 30
 class Stager:
     """Makes the private copies of one process's checkpoints, in a folder of the run directory."""
 
-    def __init__(self, run_directory: Path, *, keep_all: bool, folder: str = _CHECKPOINTS) -> None:
+    def __init__(self, run_directory: Path, *, keep_all: bool, folder: str = CHECKPOINTS) -> None:
         """`keep_all`: a courier removes what is no longer wanted; without one, only the newest `last` is kept."""
         self._directory = run_directory
         self._folder = folder
@@ -27,7 +27,7 @@ class Stager:
         # Not the pid: in a container each attempt has the same, and the earlier one's copies may yet be undelivered.
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
-        self._last_only: Path | None = None
+        self._last_only: str | None = None
 
     def stage(self, source: Path, names: Sequence[str]) -> tuple[str, int]:
         """Copy the file; returns the copy's path relative to the run directory, and its size in bytes.
@@ -51,12 +51,16 @@ class Stager:
             copy.unlink()
             message = f"{source} was rewritten while it was copied"
             raise OSError(message)
-        self._replace_last(copy, names)
         return str(copy.relative_to(self._directory)), size
 
-    def _replace_last(self, copy: Path, names: Sequence[str]) -> None:
+    def told(self, staged: str, names: Sequence[str]) -> None:
+        """That copy stands in the journal. Only now may the one that it replaces go: death can come at any moment.
+
+        Raises:
+            OSError: if that one can't be removed.
+        """
         if self._keep_all or "last" not in names:
             return
-        if self._last_only is not None:
-            self._last_only.unlink(missing_ok=True)
-        self._last_only = copy if list(names) == ["last"] else None
+        replaced, self._last_only = self._last_only, staged if list(names) == ["last"] else None
+        if replaced is not None:
+            (self._directory / replaced).unlink(missing_ok=True)

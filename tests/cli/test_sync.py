@@ -14,6 +14,7 @@ import pytest
 from tests.cli.parts import COMMAND, COMPLETED, TRAINING, invoke, write_run, write_run_of_a_dead_process
 from tests.servers.platform import PlatformServer, Reply
 from tests.waiting import wait_until
+from trainer_hooks.courier.tidying import remove_untold_copies
 from trainer_hooks.delivery import load_rejected
 from trainer_hooks.events import CheckpointSaved, Logged, RunCompleted
 from trainer_hooks.history import read_history
@@ -156,6 +157,31 @@ def test_a_killed_training_without_any_destination_gets_its_terminal_event(own_e
     directory = write_run_of_a_dead_process(own_environment, "a")
     assert invoke("sync").exit_code == 0
     assert read_history(directory).latest.state.status == "lost"
+
+
+def test_a_private_copy_that_a_killed_training_never_told_of_is_removed(own_environment: Path) -> None:
+    directory = write_run_of_a_dead_process(own_environment, "a")
+    told = CheckpointSaved(names=["last"], path="last.pt", size=5, staged="staged/told.pt")
+    journal = Journal(directory, run="a", attempt=1, writer="training")
+    journal.append(told)
+    journal.close()
+    for folder in ("staged", "images"):
+        (directory / folder).mkdir()
+        (directory / folder / "half.pt").write_bytes(b"half a copy")
+    (directory / "staged" / "told.pt").write_bytes(b"whole")
+    assert invoke("sync").exit_code == 0
+    # Nothing is configured that would store it; a later sync may have it.
+    assert [path.name for path in directory.glob("*/*.pt")] == ["told.pt"]
+
+
+def test_a_private_copy_of_a_training_at_work_is_left_alone(own_environment: Path) -> None:
+    directory = write_run(own_environment, "a", COMPLETED)
+    Journal(directory, run="a", attempt=2, writer="training").close()
+    (directory / "staged").mkdir()
+    (directory / "staged" / "half.pt").write_bytes(b"as far as it is")
+    remove_untold_copies(directory, attempt=1)
+    assert invoke("sync").exit_code == 0
+    assert [path.name for path in directory.glob("staged/*")] == ["half.pt"]
 
 
 def test_a_signal_ends_a_delivery_that_gets_nowhere(own_environment: Path, server: PlatformServer) -> None:

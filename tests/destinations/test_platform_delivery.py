@@ -20,13 +20,22 @@ from tests.servers.platform import PlatformServer, Received, Reply
 from trainer_hooks.destinations import Context
 from trainer_hooks.destinations.platform import open_destination
 from trainer_hooks.errors import InvalidSetting
-from trainer_hooks.events import EpochEnded, InferenceCompleted, Logged, Record, RunCompleted, RunStarted
+from trainer_hooks.events import (
+    CheckpointStored,
+    EpochEnded,
+    InferenceCompleted,
+    Logged,
+    Record,
+    RunCompleted,
+    RunStarted,
+)
 from trainer_hooks.settings import Settings
 
 PROGRESS = "/training/jobs/7/callback/progress"
 LOGS = "/training/jobs/7/callback/logs"
 EVENTS = "/training/jobs/7/events"
 HTML = b"<!doctype html><title>Sign in</title>"
+BEST = CheckpointStored(name="best", uri="s3://bucket/best.pt", manifest_uri="s3://bucket/m", size=3, sha256="ab")
 SHORT = 0.4
 SECRET = "tok-3f9a7c51e2"
 
@@ -330,6 +339,35 @@ def test_a_completion_whose_answer_was_lost_is_repeated_as_it_was(server: Platfo
 
     assert second.delivered == ["run.1.2"]
     assert server.job("7").statuses == ["running", "completed", "completed"]
+
+
+def test_a_repeat_says_the_same_though_more_is_stored_by_then(server: PlatformServer, run: Run) -> None:
+    records = run.add(RunStarted(), RunCompleted(epochs=1))
+    server.script([Reply(commit_then_drop=True), Reply(502)], path="completion")
+    with run.destination(server.url) as destination:
+        first = Outcome(destination, records)
+        run.stored = {"best": BEST}
+        rest = records[len(first.receipts) :]
+        Outcome(destination, rest)
+        Outcome(destination, rest)
+
+    completions = [request.body for request in posts(server) if request.path.endswith("completion")]
+    assert len(completions) == 3
+    assert len(set(completions)) == 1
+
+
+def test_what_was_never_sent_says_what_is_stored_by_the_time_it_is(server: PlatformServer, run: Run) -> None:
+    records = run.add(RunStarted(), RunCompleted(epochs=1))
+    with run.destination(server.url) as destination:
+        assert Outcome(destination, records[:1]).delivered == ["run.1.1"]
+        server.stop_listening()
+        assert Outcome(destination, records[1:]).receipts == []
+        run.stored = {"best": BEST}
+        server.listen_again()
+        Outcome(destination, records[1:])
+
+    (completion,) = server.posts("/training/jobs/7/callback/completion")
+    assert completion["best_checkpoint_path"] == BEST.uri
 
 
 def test_a_key_of_any_run_name_fits_into_a_header(server: PlatformServer, tmp_path: Path) -> None:

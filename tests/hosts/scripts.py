@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,3 +63,9 @@ def ended_by(host: Any, folder: Path, what: str, **where: Any) -> subprocess.Com
     arguments = ["--do", what, "--at", place["at"], "--epoch", str(place["epoch"])]
     environment: Mapping[str, str | None] = where.get("environment", {})
     return run(host, folder, *arguments, *where.get("arguments", ()), **environment)
+
+
+def comparable(host: Any, output: str, folder: Path) -> list[str]:
+    """A training's output without what differs from one time to the next."""
+    lines = re.split(r"[\r\n]+", output.replace(str(folder), "FOLDER"))
+    return [line for line in map(host.steady, lines) if line is not None]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -134,7 +133,8 @@ def test_the_training_prints_and_returns_what_it_would_without_us(host: Any, tmp
     without = scripts.run(host, tmp_path / "without")
     with_us = scripts.run(host, tmp_path / "with", "--autolog")
     assert with_us.returncode == without.returncode == 0
-    assert comparable(host, with_us.stdout, tmp_path / "with") == comparable(host, without.stdout, tmp_path / "without")
+    expected = scripts.comparable(host, without.stdout, tmp_path / "without")
+    assert scripts.comparable(host, with_us.stdout, tmp_path / "with") == expected
 
 
 @pytest.mark.parametrize(
@@ -387,9 +387,3 @@ def assert_stored_checkpoints_are_whole(store: Path) -> None:
     for manifest in store.rglob("*.manifest.json"):
         content = (manifest.parent / manifest.name.removesuffix(".manifest.json")).read_bytes()
         assert hashlib.sha256(content).hexdigest() == json.loads(manifest.read_text())["sha256"]
-
-
-def comparable(host: Any, output: str, folder: Path) -> list[str]:
-    """A training's output without what differs from one time to the next."""
-    lines = re.split(r"[\r\n]+", output.replace(str(folder), "FOLDER"))
-    return [line for line in map(host.steady, lines) if line is not None]

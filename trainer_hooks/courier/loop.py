@@ -18,6 +18,7 @@ from trainer_hooks.courier.heartbeat import Heartbeat
 from trainer_hooks.courier.lane import Lane, Terms
 from trainer_hooks.courier.pulse import Pulse
 from trainer_hooks.courier.segment import OwnSegment
+from trainer_hooks.courier.tidying import remove_untold_copies
 from trainer_hooks.courier.watch import ProcessWatch
 from trainer_hooks.deaths import learn
 from trainer_hooks.delivery import announce_courier, load_state, save_state
@@ -33,7 +34,7 @@ from trainer_hooks.events import (
     StopRequested,
     TrackerLinked,
 )
-from trainer_hooks.files import locked, sync_file
+from trainer_hooks.files import locked, remove_leftovers, sync_file
 from trainer_hooks.history import RunState
 from trainer_hooks.journal import Cursor, Reader, owner, read_headers, segments, sizes
 from trainer_hooks.last_word import say
@@ -128,6 +129,7 @@ class Courier:
             self._open_lanes()
             try:
                 self._work()
+                self._tidy()
             finally:
                 self._close()
 
@@ -205,8 +207,9 @@ class Courier:
         attempt = self._header.attempt
         if self._follower.ended or asked_to_stop(self._directory, attempt) is not None:
             return
-        ask_to_stop(self._directory, attempt, reason)
-        self._own.emit(StopRequested(reason=reason))
+        # The answer that says so has delivered something: a disk that refuses must not have it sent again.
+        if not isinstance(ask(lambda: ask_to_stop(self._directory, attempt, reason)), Exception):
+            ask(lambda: self._own.emit(StopRequested(reason=reason)))
 
     def _speak_for_the_dead(self) -> None:
         """Write the terminal event of an attempt whose process is gone and has left none."""
@@ -231,6 +234,13 @@ class Courier:
     def _say_last_word(self) -> None:
         death = learn(self._directory, self._header.attempt, self._redactor, out_of_memory=self._watch.out_of_memory)
         say(self._directory, self._header, "courier", lambda _: death.as_event(self._follower.state))
+
+    def _tidy(self) -> None:
+        """Where all is over and delivered, leave no private copies that nobody will ever ask for."""
+        if self._follower.ended and self.is_clear:
+            problem = ask(lambda: remove_untold_copies(self._directory, self._header.attempt))
+            if isinstance(problem, Exception):
+                _log.warning("%s: %s", self._directory, problem)
 
     def _checkpoints_settled(self, record: Record) -> bool:
         """Whether a terminal record may be told: its checkpoints are stored, or storage has failed for too long."""
@@ -328,4 +338,5 @@ def only_courier(run_directory: Path, patience: float = _CLOSE_WITHIN + 5) -> It
         except TimeoutError as error:
             message = f"another courier delivers {run_directory}"
             raise Busy(message) from error
+        remove_leftovers(run_directory / "delivery")
         yield

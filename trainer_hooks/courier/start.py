@@ -223,8 +223,9 @@ def _cursors(states: list[DeliveryState]) -> Iterator[Cursor]:
 
 def _end_of_courier(run_directory: Path, attempt: int) -> Cursor:
     """What the courier itself has written: a stored checkpoint has to be told, too."""
-    ends = sizes(run_directory)
+    # In this order: a segment may be opened between the two.
     headers = read_headers(run_directory).items()
+    ends = sizes(run_directory)
     return {
         number: ends[number] for number, header in headers if (header.attempt, header.writer) == (attempt, "courier")
     }

@@ -57,6 +57,8 @@ class PlatformServer(Rules):
         self._taken: list[Received] = []
         self._releases = 0
         self._listener: Listener
+        self.witness: Callable[[Received], None] = lambda _: None
+        """Called with each request that the backend takes, before it is answered."""
 
     def __enter__(self) -> PlatformServer:
         self._listener = Listener(0, self._exchange)
@@ -198,6 +200,7 @@ class PlatformServer(Rules):
             if answer.status < 300:
                 self._requests[number] = replace(request, taken=True)
                 self._taken.append(self._requests[number])
+                self.witness(self._requests[number])
             self._changed.notify_all()
         return answer
 

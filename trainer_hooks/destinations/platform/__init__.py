@@ -14,9 +14,9 @@ import msgspec
 from trainer_hooks.destinations import Context, Receipt
 from trainer_hooks.destinations.platform.answers import NOT_FOUND, read_answer
 from trainer_hooks.destinations.platform.batch import Batches, ask_for_batches
-from trainer_hooks.destinations.platform.calls import Telling
+from trainer_hooks.destinations.platform.calls import Call, Telling
 from trainer_hooks.destinations.platform.contract import TRANSLATIONS, translate
-from trainer_hooks.errors import Rejected, RetryLater
+from trainer_hooks.errors import NotSent, Rejected, RetryLater
 from trainer_hooks.events import Record
 from trainer_hooks.liveness import Liveness
 from trainer_hooks.replay import Attempts
@@ -49,6 +49,7 @@ class PlatformDestination:
         self._attempts = Attempts(context.run_directory)
         self._batches: Batches | None = None
         self._asked = False
+        self._sent: tuple[str, Call | None] | None = None
 
     def deliver(self, records: Sequence[Record]) -> Iterator[Sequence[Receipt]]:
         """Deliver in order; see `Destination.deliver`.
@@ -85,14 +86,16 @@ class PlatformDestination:
             self._attempts.passed(record)
 
     def _deliver_one(self, record: Record) -> Receipt:
-        stored = {name: event.uri for name, event in self._context.stored().items()}
         try:
-            call = translate(Telling(record, self._context.job, self._attempts.before(record), stored))
+            call = self._call(record)
             if call is not None:
                 body = msgspec.json.encode(call.payload)
                 self._heed(read_answer(self._client.post(call.path, body, key=record.id), json_only=NOT_FOUND))
         except Rejected as refusal:
             return Receipt(record, refused=str(refusal))
+        except NotSent:
+            self._sent = None
+            raise
         return Receipt(record)
 
     def _heed(self, answer: dict[str, Any]) -> None:
@@ -100,6 +103,14 @@ class PlatformDestination:
         status = answer.get("job_status")
         if isinstance(status, str) and status.lower() in _CANCELLED:
             self._context.ask_to_stop(f"the platform says that the job is {status!r}")
+
+    def _call(self, record: Record) -> Call | None:
+        """What tells the record; on a repeat the same, though more may be stored by now: it has the same key."""
+        if self._sent is None or self._sent[0] != record.id:
+            stored = {name: event.uri for name, event in self._context.stored().items()}
+            told = Telling(record, self._context.job, self._attempts.before(record), stored)
+            self._sent = record.id, translate(told)
+        return self._sent[1]
 
     def _pause(self) -> None:
         if self._context.stopping():

@@ -19,7 +19,7 @@ import httpx
 
 from trainer_hooks import __version__
 from trainer_hooks.destinations.platform.answers import Answer
-from trainer_hooks.errors import InvalidSetting, RetryLater
+from trainer_hooks.errors import InvalidSetting, NotSent, RetryLater
 from trainer_hooks.redact import Redactor, passwords_in
 from trainer_hooks.settings import without_userinfo
 
@@ -77,6 +77,7 @@ class Client:
 
         Raises:
             RetryLater: if no whole answer came within the deadline; the server may have acted all the same.
+            NotSent: if there was no connection.
         """
         headers = {"Content-Type": "application/json"}
         if key is not None:
@@ -101,7 +102,8 @@ class Client:
             raise RetryLater(message) from error
         except (httpx.HTTPError, OSError, UnicodeError) as error:
             message = f"{without_userinfo(str(request.url))}: {type(error).__name__}: {str(error) or 'no further word'}"
-            raise RetryLater(self._redactor.text(message)) from None  # the error's own text may hold the token
+            kind = NotSent if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)) else RetryLater
+            raise kind(self._redactor.text(message)) from None  # the error's own text may hold the token
         self._token_known = not answer.refuses_credentials
         return answer
 

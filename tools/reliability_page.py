@@ -1,0 +1,587 @@
+"""Write docs/reliability.md from the table here and the figures of chaos: `python tools/reliability_page.py`.
+
+The figures are those of docs/reliability.json, which `make chaos ARGS="--chaos-report docs/reliability.json"` writes.
+Every test that is named has to exist, or nothing is written.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "reliability.md"
+FIGURES = ROOT / "docs" / "reliability.json"
+
+TODO = "TODO-lead"
+NOT_TESTED = "not tested"
+
+_CHAOS = "chaos/test_chaos.py::test_nothing_is_lost_and_no_host_harmed"
+_FLOOD = "chaos/test_soak.py::test_a_million_events_for_a_platform_that_takes_ten_a_second"
+_HUNDRED = "chaos/test_soak.py::test_a_hundred_runs_in_one_process_leave_nothing_behind"
+_WEIGHTS = "integrations/test_promises.py::test_the_weights_are_the_same_whatever_the_backend_does"
+_PLATFORM = "destinations/test_platform_delivery.py::test_"
+_STORED = "destinations/test_checkpoints.py::test_"
+_S3 = "storage/test_s3.py::test_"
+_JOURNAL = "test_journal.py::test_"
+_END_TO_END = "integrations/test_end_to_end.py::test_"
+_YOLO = "integrations/test_ultralytics.py::test_"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A fault, what happens then, and the tests that hold it: names below tests/, or one of the two words above."""
+
+    fault: str
+    then: str
+    tests: tuple[str, ...]
+
+
+PROMISES = (
+    Row(
+        "1 · The host is not harmed",
+        "weights, exception objects, exit status and output are those of a training without us, under every fault",
+        (
+            _CHAOS,
+            _WEIGHTS,
+            "integrations/test_promises.py::test_an_error_in_any_function_of_ours_leaves_the_training_as_it_was",
+            f"{_END_TO_END}the_training_prints_and_returns_what_it_would_without_us",
+            _HUNDRED,
+        ),
+    ),
+    Row(
+        "2 · Nothing accepted is lost",
+        "accepted = delivered + pending + rejected + superseded, whoever is killed when",
+        (_CHAOS, f"{_JOURNAL}sigkill_at_any_moment_loses_nothing_that_was_accepted", _FLOOD),
+    ),
+    Row(
+        "3 · Delivered once in effect",
+        "each id once, in order, with the same content each time; one end for each attempt, and nothing behind it",
+        (_CHAOS, f"{_END_TO_END}killed_in_any_phase_then_sync_nothing_is_lost_and_nothing_doubles"),
+    ),
+    Row(
+        "4 · Only true things are said",
+        "at every moment a manifest describes the object beside it; an address is told when a whole object is there",
+        (_CHAOS, f"{_STORED}at_every_moment_the_manifest_describes_the_object_beside_it"),
+    ),
+    Row(
+        "5 · One voice",
+        "of a distributed job one rank speaks, and another's failure is told with its rank",
+        (
+            "test_ranks.py::test_one_rank_speaks",
+            "integrations/test_ultralytics_ddp.py::test_two_ranks_are_one_run_with_one_voice",
+            "integrations/test_mmengine_ddp.py::test_two_ranks_are_one_run_with_one_voice",
+        ),
+    ),
+    Row(
+        "6 · No secrets out",
+        "no credential is written to journal, log, event or error text",
+        (
+            f"{_END_TO_END}everything_arrives_at_the_backend_and_in_storage",
+            "test_redact.py::test_a_known_secret_never_comes_through",
+            "test_run.py::test_a_credential_given_as_an_argument_is_nowhere_in_the_run",
+        ),
+    ),
+    Row(
+        "7 · Cheap",
+        "memory is flat over a million events, and the exit is bounded; times are measured (benchmarks.md), not tested",
+        (_FLOOD,),
+    ),
+)
+
+NETWORK = (
+    Row(
+        "connection refused, no DNS",
+        "the training doesn't notice; tried again with jitter, doubling to 60 s; at the end 5 s are waited at most, if "
+        "nothing was ever reached",
+        (
+            _WEIGHTS,
+            f"{_PLATFORM}a_server_that_is_down_is_for_later_and_found_again",
+            f"{_PLATFORM}a_name_that_nobody_knows_is_left_within_the_deadline",
+            f"{_END_TO_END}an_outage_in_the_middle_delays_and_loses_nothing",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "black hole, one byte a second (platform)",
+        "30 s for a whole exchange, 5 s for the connection, however it drips; then tried again",
+        (
+            f"{_PLATFORM}a_black_hole_is_left_within_the_deadline",
+            f"{_PLATFORM}an_answer_that_does_not_come_whole_in_time_is_for_later",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "black hole, one byte a second (storage)",
+        "stalls of a second are sat out (chaos); 30 s without a byte end a request, and that is not tested; a whole "
+        "transfer has no deadline, for a slow line may have 20 GB to carry: a store that drips holds up checkpoints",
+        (_CHAOS,),
+    ),
+    Row(
+        "reset in the middle, answer lost after the work was done",
+        "repeated under the same id with the same content; where an upload's last answer is lost, the object is looked "
+        "at",
+        (
+            f"{_PLATFORM}a_lost_answer_is_repeated_under_the_same_key",
+            f"{_PLATFORM}a_batch_whose_answer_was_lost_is_stored_once",
+            f"{_S3}an_answer_that_was_lost_after_completion_is_no_failure",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "500, 502, 503, 504",
+        "tried again, in order; no circuit breaker, the doubling wait does its work",
+        (f"{_PLATFORM}passing_trouble_is_for_later", _CHAOS),
+    ),
+    Row(
+        "429 with `Retry-After` in seconds, as a date, absurd, missing",
+        "honoured up to 300 s, else as above",
+        (
+            f"{_PLATFORM}the_wait_that_the_server_asks_for_is_kept_within_reason",
+            f"{_PLATFORM}the_wait_may_be_given_as_a_date",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "400, 404, 410, 422",
+        "kept as rejected, with the reason; the rest flows on; `sync --retry-rejected` offers it again",
+        (
+            f"{_PLATFORM}a_refusal_is_final_and_the_rest_flows_on",
+            f"{_PLATFORM}not_found_is_not_the_platforms_word_unless_it_is_json",
+            "cli/test_sync.py::test_what_was_refused_is_offered_again_and_nothing_else",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "401, 403, a rotated token",
+        "waits, and reads the token again",
+        (
+            f"{_PLATFORM}refused_credentials_are_for_later_and_the_setting_is_named",
+            f"{_PLATFORM}a_rotated_token_is_read_again",
+        ),
+    ),
+    Row(
+        "413",
+        "the batch is halved; a single event that is too large is rejected alone",
+        (
+            f"{_PLATFORM}a_refused_batch_is_halved_until_the_culprit_stands_alone",
+            f"{_PLATFORM}an_event_too_large_for_any_batch_is_refused_alone",
+        ),
+    ),
+    Row(
+        "200 with HTML, cut or foreign JSON; a redirect to a login page",
+        "not taken for a delivery",
+        (
+            f"{_PLATFORM}an_answer_that_is_no_json_object_is_not_believed",
+            f"{_PLATFORM}an_answer_to_a_batch_that_names_no_event_acknowledges_none",
+            f"{_PLATFORM}a_redirect_to_a_login_page_is_named_and_not_followed",
+            _CHAOS,
+        ),
+    ),
+)
+
+DEATHS = (
+    Row(
+        "SIGKILL at a random moment: of the training, of the courier, of both",
+        "nothing accepted is lost; the next attempt or the courier says that the attempt was lost; figures above",
+        (
+            _CHAOS,
+            f"{_JOURNAL}sigkill_at_any_moment_loses_nothing_that_was_accepted",
+            f"{_END_TO_END}killed_in_any_phase_then_sync_nothing_is_lost_and_nothing_doubles",
+            f"{_END_TO_END}a_killed_courier_is_started_again",
+        ),
+    ),
+    Row(
+        "SIGKILL in the middle of a copy or of a file that is replaced",
+        "what it leaves half done is removed by the next who may",
+        (
+            "test_files.py::test_what_a_killed_process_has_left_is_removed_and_nothing_else",
+            "cli/test_sync.py::test_a_private_copy_that_a_killed_training_never_told_of_is_removed",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "SIGTERM, SIGINT",
+        "interrupted, not failed; the host's own handlers are called; the next start is the next attempt",
+        (
+            f"{_END_TO_END}a_training_that_dies_leaves_one_true_terminal_event_and_its_own_exit_status",
+            "test_endings.py::test_a_signal_is_told_to_the_run_and_to_the_hosts_handler",
+            "integrations/test_promises.py::test_ctrl_c_is_an_interruption",
+        ),
+    ),
+    Row("a second SIGINT, SIGHUP, SIGQUIT and other signals", TODO, (TODO,)),
+    Row(
+        "`sys.exit`, `os._exit`, a segmentation fault",
+        "failed, interrupted or lost, as far as it can be seen; the exit status is the host's",
+        (f"{_END_TO_END}a_training_that_dies_leaves_one_true_terminal_event_and_its_own_exit_status",),
+    ),
+    Row("`trainer-hooks run` as the parent: the exit status told", TODO, (TODO,)),
+    Row(
+        "out of memory, killed by the kernel",
+        "failed for lack of memory where the container's counters tell it, else lost",
+        (TODO,),
+    ),
+    Row(
+        "the user's exception",
+        "goes on as the same object; failed, with its class and traceback",
+        (
+            "integrations/test_promises.py::test_the_users_exception_goes_on_as_the_same_object_and_is_told_once",
+            "test_run.py::test_the_exception_object_goes_through_untouched_and_is_told",
+        ),
+    ),
+    Row(
+        "a retry within the framework after CUDA ran out of memory, or a NaN",
+        "no failure; the epoch that is repeated is told once",
+        (
+            f"{_YOLO}an_epoch_that_is_begun_anew_with_smaller_batches_is_told_once",
+            f"{_YOLO}an_epoch_that_is_repeated_after_a_nan_is_told_once",
+        ),
+    ),
+    Row(
+        "an error in any function of ours",
+        "one warning; the training is the same",
+        (
+            "integrations/test_promises.py::test_an_error_in_any_function_of_ours_leaves_the_training_as_it_was",
+            "test_shield.py::test_what_is_caught_is_counted_and_said_once",
+        ),
+    ),
+    Row(
+        "Ctrl-C that strikes in our code",
+        "is the user's, and goes on",
+        (
+            "test_shield.py::test_an_interrupt_that_strikes_in_our_code_is_the_users",
+            "test_metrics.py::test_the_users_keyboard_interrupt_passes",
+        ),
+    ),
+    Row("a resumed run, a stop asked for by the platform, heartbeats", TODO, (TODO,)),
+)
+
+DISKS = (
+    Row(
+        "the journal cut at every byte of its last records, any bit flipped, a tail of zeros",
+        "one record is lost at most, counted, and passed over; the next writer goes on",
+        (
+            f"{_JOURNAL}cut_at_every_byte_of_the_last_three_records_what_is_whole_is_found",
+            f"{_JOURNAL}after_every_cut_the_next_writer_goes_on",
+            f"{_JOURNAL}any_single_flipped_bit_costs_one_record_at_most",
+            f"{_JOURNAL}a_tail_of_zeros_is_passed_over",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "no space, read-only, no permission",
+        "events wait in memory, bounded and counted; another directory, then no record at all: the training goes on",
+        (
+            f"{_JOURNAL}a_full_disk_costs_nothing_once_it_has_room_again",
+            f"{_JOURNAL}what_memory_can_not_hold_is_counted_and_lifecycle_events_are_kept",
+            f"{_END_TO_END}a_disk_that_fills_up_does_not_stop_the_training",
+            "integrations/test_promises.py::test_a_place_that_cannot_be_written_does_not_stop_the_training",
+            "integrations/test_promises.py::test_no_place_at_all_does_not_stop_the_training",
+        ),
+    ),
+    Row("a quota of the journal's own", TODO, (TODO,)),
+    Row(
+        "the disk is full during a checkpoint's copy",
+        "no partial copy stays; that checkpoint is rejected with the reason, the next save is copied anew",
+        (
+            "test_staging.py::test_a_full_disk_leaves_no_partial_copy",
+            f"{_STORED}what_can_not_be_stored_is_refused_with_its_reason",
+        ),
+    ),
+    Row(
+        "a network file system without locks or mmap",
+        "nothing depends on them: appends of one writer to its own file, renames, and locks where there are any",
+        (NOT_TESTED,),
+    ),
+    Row(
+        "power loss",
+        "the courier syncs lifecycle events at once, all else every second; a torn tail is passed over",
+        (NOT_TESTED,),
+    ),
+    Row(
+        "the clock is set back or forth",
+        "deadlines are monotonic; records keep the order of their segment",
+        ("test_journal.py::test_a_clock_that_jumps_changes_no_order_within_a_segment",),
+    ),
+)
+
+PROCESSES = (
+    Row(
+        "fork, as of DataLoader workers",
+        "the child is silent, and nothing hangs",
+        (
+            f"{_JOURNAL}a_forked_child_is_silent",
+            f"{_JOURNAL}a_fork_while_other_threads_append_hangs_nobody",
+            "test_endings.py::test_a_forked_child_tells_nothing_of_its_parents_run",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "spawn, forkserver",
+        "the new process knows nothing of the run, and tells nothing",
+        ("test_run.py::test_a_child_that_begins_anew_knows_nothing_of_it",),
+    ),
+    Row(
+        "32 threads that tell at once; a log record from within a log record; the courier's own log as a thread",
+        "no deadlock, no recursion",
+        (
+            f"{_JOURNAL}32_threads_may_append_at_once",
+            f"{_JOURNAL}a_signal_handler_may_append_while_its_own_thread_is_appending",
+            "test_logs.py::test_forwarding_that_logs_itself_begets_no_other_record",
+            "test_logs.py::test_what_a_delivering_thread_makes_libraries_say_is_never_forwarded",
+        ),
+    ),
+    Row(
+        "two ranks; rank 0 dies; another rank raises",
+        "one run with one end, which names the rank that failed first",
+        (
+            "integrations/test_ultralytics_ddp.py::test_a_rank_that_fails_is_told_with_its_own_traceback",
+            "integrations/test_mmengine_ddp.py::test_a_rank_that_fails_is_told_with_its_rank_and_traceback",
+            "test_ranks.py::test_a_main_rank_that_is_killed_for_it_leaves_the_cause_to_the_courier",
+        ),
+    ),
+    Row("eight ranks, an elastic restart", "as with two; a restart is the next attempt", (NOT_TESTED,)),
+    Row(
+        "two jobs of one run id, at the same instant or beside each other",
+        "two runs; the platform's job belongs to the first",
+        (
+            "test_attempts.py::test_processes_that_claim_one_name_at_the_same_instant_share_nothing",
+            "test_attempts.py::test_while_another_process_is_at_work_a_run_begins_beside_it_without_the_job",
+        ),
+    ),
+    Row("the same run id in a fresh directory", TODO, (TODO,)),
+    Row(
+        "two couriers",
+        "one delivers",
+        (
+            f"{_END_TO_END}two_couriers_started_by_accident_deliver_once",
+            "cli/test_sync.py::test_a_run_that_its_own_courier_delivers_is_left_to_it",
+        ),
+    ),
+    Row(
+        "a hundred runs in one process",
+        "no thread, process, file, handler or temporary file is left",
+        (_HUNDRED,),
+    ),
+    Row(
+        "a million events as fast as they come, a platform that takes ten a second",
+        "the training grows by 5 MB at most, the courier stays below 80 MB; the exit waits for the flush timeout",
+        (_FLOOD,),
+    ),
+)
+
+CHECKPOINTS = (
+    Row(
+        "storage down at any call of an upload, 403, SlowDown",
+        "the old checkpoint stays, whole, with its manifest; the upload is taken up again",
+        (
+            f"{_STORED}whatever_call_of_storage_goes_wrong_a_second_pass_ends_the_same",
+            f"{_STORED}storage_that_goes_down_in_an_upload_keeps_the_old_one_until_the_new_one_is_whole",
+            f"{_STORED}a_refusal_by_storage_is_tried_again_since_people_mend_it",
+            f"{_S3}an_upload_that_broke_off_goes_on_with_the_missing_parts",
+            f"{_S3}another_process_goes_on_with_the_upload",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "a bit flips on the way up or down",
+        "found by checksum, and sent or fetched again",
+        (
+            f"{_S3}a_bit_flipped_on_the_way_up_is_never_visible",
+            f"{_S3}a_bit_flipped_in_a_small_object_is_never_kept",
+            f"{_S3}a_bit_flipped_on_the_way_down_is_never_kept",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "a checkpoint that is torn, empty, all zeros",
+        "refused with the reason; an older whole one stays",
+        (
+            "test_checkpoint_files.py::test_a_file_cut_anywhere_behind_its_magic_number_is_damaged",
+            "test_checkpoint_files.py::test_a_file_of_zeros_is_damaged",
+            f"{_STORED}a_damaged_newer_last_does_not_cost_the_whole_older_one",
+        ),
+    ),
+    Row(
+        "rewritten while it is read, rotated away, deleted",
+        "what is stored is the private copy of the moment when it was told",
+        (
+            "test_staging.py::test_a_copy_outlives_the_rewriting_and_the_deletion_of_its_source",
+            "test_staging.py::test_a_source_that_is_rewritten_meanwhile_is_refused_or_whole",
+            "integrations/test_mmengine.py::test_files_that_the_host_deletes_are_stored_all_the_same",
+            _CHAOS,
+        ),
+    ),
+    Row(
+        "20 GB",
+        "parts in parallel, in bounded memory; tested with a sparse file, not with 20 GB",
+        (f"{_S3}a_large_sparse_file_goes_up_and_down",),
+    ),
+    Row(
+        "a checkpoint that is a directory",
+        "refused with the reason: only files can be stored so far",
+        (f"{_STORED}what_can_not_be_stored_is_refused_with_its_reason",),
+    ),
+)
+
+VALUES = (
+    Row(
+        "NaN, ±inf, 1e400, None, text, tensors on an accelerator, huge integers, hostile objects, 20 000 names",
+        "told as what they are, or skipped by name with the reason; never 0, and no accelerator is asked",
+        (
+            "test_metrics.py::test_a_number_of_any_kind_is_told_as_it_is",
+            "test_metrics.py::test_what_is_no_number_is_named_with_the_reason",
+            "test_metrics.py::test_a_tensor_on_the_cpu_is_read_and_one_on_an_accelerator_never_asked",
+            "test_metrics.py::test_twenty_thousand_metrics_are_all_told",
+            f"{_YOLO}what_is_nan_is_told_as_nan",
+        ),
+    ),
+    Row("hostile text, cycles, sizes beyond reason; secrets in all of them", TODO, (TODO,)),
+)
+
+HOSTS = (
+    Row(
+        "ClearML's package or server is missing, hangs, refuses; a task exists already; offline",
+        "the mirror waits, the training doesn't; the task is joined",
+        (
+            "integrations/test_clearml.py::test_trouble_with_clearml_is_no_trouble_of_the_training",
+            "integrations/test_clearml.py::test_exit_does_not_wait_for_a_server_that_hangs",
+            "integrations/test_clearml.py::test_the_scripts_own_task_is_joined",
+            "integrations/test_clearml.py::test_offline_mode_is_for_a_later_sync",
+        ),
+    ),
+    Row(
+        "other versions of the frameworks, RT-DETR, classification, pose, resume, tuning",
+        "the table of versions is compatibility.md",
+        (
+            f"{_YOLO}each_task_is_told_with_its_name_its_classes_and_its_judging_metric",
+            f"{_YOLO}rtdetr_is_told_with_its_own_losses",
+            f"{_YOLO}a_resumed_training_is_the_next_attempt_of_its_run",
+            f"{_YOLO}tuning_is_no_run_and_its_trainings_are_processes_that_are_not_attached",
+        ),
+    ),
+    Row(
+        "autolog twice, after the model was made; detached",
+        "told once; every object of the host is as it was",
+        (
+            f"{_YOLO}a_model_made_before_autolog_is_told",
+            "integrations/test_mmengine.py::test_each_way_and_all_at_once_tell_the_same_once",
+            "integrations/test_promises.py::test_detach_leaves_every_object_of_the_host_as_it_was",
+        ),
+    ),
+)
+
+MATRIX = {
+    "The platform and the network": NETWORK,
+    "Deaths": DEATHS,
+    "The disk and the clock": DISKS,
+    "Processes and threads": PROCESSES,
+    "Checkpoints and storage": CHECKPOINTS,
+    "Values": VALUES,
+    "Frameworks and ClearML": HOSTS,
+}
+
+INTRODUCTION = """\
+# Reliability
+
+What is promised, what was done to break it, and which test holds it. Written by `tools/reliability_page.py`, which
+checks that each test exists; the figures are those of a run of
+
+    make chaos SEEDS={seeds} ARGS="--chaos-report docs/reliability.json"
+
+## Chaos
+
+A real, tiny training of three epochs (Ultralytics, MMEngine, or a hand-written loop) is killed by SIGKILL at random
+moments, with its courier or without, and started again until an attempt comes to its own end. Meanwhile the platform
+and the S3 storage refuse, stall, drip, cut connections after any byte, lose answers, answer 429, 500 and 422, and flip
+bits; in some seeds a bit of the journal flips on the disk. Then `trainer-hooks sync`. All of it is drawn from one seed;
+`make chaos SEED=17` does that one again.
+
+The oracle (`tests/chaos/oracle.py`) imports nothing of this package. It compares four things that it reads by itself:
+the training's own record of what it told, the journal's lines with their checksums, the requests that the platform
+took, and the objects in the bucket. What it asks for stands at its top. That it would find a fault is tested, too: with
+the checksum unchecked, ids that are not unique or missing, the order reversed, forked children that speak, no private
+copies, or the manifest written first, it has to object (`tests/chaos/test_guards.py`).
+
+"""
+
+COLUMNS = {
+    "kills survived": "kills survived",
+    "attempts": "attempts",
+    "events accepted": "events accepted, all found",
+    "records at the platform": "records at the platform",
+    "requests": "requests",
+    "repeats": "repeats",
+    "faults": "faults",
+    "checkpoints verified": "checkpoints verified",
+    "looks at manifests": "looks at manifests",
+}
+
+
+def figures() -> list[dict[str, Any]]:
+    """Those of each seed of the last run that was kept."""
+    found: list[dict[str, Any]] = json.loads(FIGURES.read_text())
+    return found
+
+
+def page(seeds: list[dict[str, Any]]) -> str:
+    """The whole page."""
+    parts = [INTRODUCTION.format(seeds=len(seeds)), *_sums(seeds)]
+    parts += ["\n## The promises\n\n", *_table("promise", "what it means here", PROMISES)]
+    parts += ["\n## Fault by fault\n"]
+    for title, rows in MATRIX.items():
+        parts += [f"\n### {title}\n\n", *_table("fault", "what happens", rows)]
+    return "".join(parts)
+
+
+def _sums(seeds: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"| host | seeds | held | {' | '.join(COLUMNS.values())} |\n|---|{'---:|' * (len(COLUMNS) + 2)}\n"
+    hosts = dict.fromkeys(one["host"] for one in seeds)
+    groups = {host: [one for one in seeds if one["host"] == host] for host in hosts} | {"all": seeds}
+    for host, of_host in groups.items():
+        sums = (f"{sum(one[name] for one in of_host):,}" for name in COLUMNS)
+        held = sum(not one["violations"] for one in of_host)
+        yield f"| {host} | {len(of_host)} | {held} | {' | '.join(sums)} |\n"
+    for one in seeds:
+        for violation in one["violations"]:
+            yield f"\nSeed {one['seed']} was not held: {violation.splitlines()[0]}\n"
+
+
+def _table(what: str, then: str, rows: Iterable[Row]) -> Iterator[str]:
+    yield f"| {what} | {then} | held by |\n|---|---|---|\n"
+    for row in rows:
+        yield f"| {row.fault} | {row.then} | {'<br>'.join(map(_shown, row.tests))} |\n"
+
+
+def _shown(test: str) -> str:
+    if test in {TODO, NOT_TESTED}:
+        return test
+    file, _, name = test.partition("::")
+    return f"`{file}` {name.removeprefix('test_').replace('_', ' ')}"
+
+
+def missing_tests() -> list[str]:
+    """The tests that are named and don't exist."""
+    rows = [*PROMISES, *(row for rows in MATRIX.values() for row in rows)]
+    named = {test for row in rows for test in row.tests} - {TODO, NOT_TESTED}
+    return sorted(test for test in named if test.partition("::")[2] not in _tests_in(test.partition("::")[0]))
+
+
+@cache
+def _tests_in(file: str) -> frozenset[str]:
+    path = ROOT / "tests" / file
+    if not path.exists():
+        return frozenset()
+    return frozenset(node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+
+
+if __name__ == "__main__":
+    if missing := missing_tests():
+        sys.exit("no such test: " + "\n              ".join(missing))
+    PAGE.write_text(page(figures()))
