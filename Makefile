@@ -15,7 +15,7 @@ RUN = $(abspath $(VENV))/bin
 DEMO = $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-peers
+.PHONY: help demo test test-long test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-peers
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,11 @@ demo: ## train a small YOLO model for three epochs on the CPU and show what was 
 
 test: ## run the tests; pick some with ARGS="-k name"
 	@$(ENVIRONMENT) test check
-	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS)
+
+test-long: ## those that make test has no room for: resumed and cancelled trainings, launched ranks (five minutes)
+	@$(ENVIRONMENT) test check
+	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal -m long $(ARGS)
 
 lint: ## ruff, mypy and import-linter
 	@$(ENVIRONMENT) test check
@@ -62,9 +66,9 @@ chaos: ## kill and cut off real trainings at random moments; SEEDS=200 for more 
 	@$(ENVIRONMENT) test
 	@$(RUN)/python -m pytest tests/chaos/test_chaos.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) tests/chaos/test_guards.py) $(ARGS)
 
-soak: ## a million events for a platform that takes ten a second; a hundred runs in one process (five minutes)
+soak: ## a million events for a platform that takes ten a second, a hundred runs in one process, storms of logs, torchrun
 	@$(ENVIRONMENT) test
-	@$(RUN)/python -m pytest tests/chaos/test_soak.py $(ARGS)
+	@$(RUN)/python -m pytest tests/chaos $(addprefix --ignore tests/chaos/,test_chaos.py test_guards.py) $(ARGS)
 
 compatibility: ## train with many versions of the frameworks (twenty minutes; needs a package index; ARGS=mmengine for one)
 	@$(ENVIRONMENT) test

@@ -19,7 +19,6 @@ ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
 FIGURES = ROOT / "docs" / "reliability.json"
 
-TODO = "TODO-lead"
 NOT_TESTED = "not tested"
 
 _CHAOS = "chaos/test_chaos.py::test_nothing_is_lost_and_no_host_harmed"
@@ -31,12 +30,13 @@ _STORED = "destinations/test_checkpoints.py::test_"
 _S3 = "storage/test_s3.py::test_"
 _JOURNAL = "test_journal.py::test_"
 _END_TO_END = "integrations/test_end_to_end.py::test_"
+_RESUME = "integrations/test_resume.py::test_"
 _YOLO = "integrations/test_ultralytics.py::test_"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A fault, what happens then, and the tests that hold it: names below tests/, or one of the two words above."""
+    """A fault, what happens then, and the tests that hold it: names below tests/, or `NOT_TESTED`."""
 
     fault: str
     then: str
@@ -215,17 +215,58 @@ DEATHS = (
             "integrations/test_promises.py::test_ctrl_c_is_an_interruption",
         ),
     ),
-    Row("a second SIGINT, SIGHUP, SIGQUIT and other signals", TODO, (TODO,)),
     Row(
-        "`sys.exit`, `os._exit`, a segmentation fault",
-        "failed, interrupted or lost, as far as it can be seen; the exit status is the host's",
-        (f"{_END_TO_END}a_training_that_dies_leaves_one_true_terminal_event_and_its_own_exit_status",),
+        "a second SIGINT while the exit waits for delivery",
+        "the process leaves at once, with the exit status of the first; everything is on disk",
+        (
+            "test_ctrl_c.py::test_a_second_ctrl_c_leaves_at_once_and_loses_nothing",
+            "test_ctrl_c.py::test_ctrl_c_once_keeps_its_exit_status_though_not_all_is_delivered",
+        ),
     ),
-    Row("`trainer-hooks run` as the parent: the exit status told", TODO, (TODO,)),
+    Row(
+        "SIGHUP, SIGQUIT, SIGUSR1 and other signals that nobody handles",
+        "the process dies of them as without us; below `trainer-hooks run` interrupted by that signal, else lost",
+        ("cli/test_parent.py::test_a_death_is_told_as_what_it_was_and_the_exit_status_is_its_own",),
+    ),
+    Row(
+        "`sys.exit`, `os._exit`, `os.abort`, a segmentation fault",
+        "failed, interrupted or lost, as far as it can be seen; a crash with its stack; the exit status is the host's",
+        (
+            f"{_END_TO_END}a_training_that_dies_leaves_one_true_terminal_event_and_its_own_exit_status",
+            "test_faults.py::test_a_crash_leaves_its_stack_and_dies_of_its_own_signal",
+        ),
+    ),
+    Row(
+        "the same below `trainer-hooks run`",
+        "told with exit status, signal and the end of stderr; signals, streams and status are the command's own",
+        (
+            "cli/test_parent.py::test_a_death_is_told_as_what_it_was_and_the_exit_status_is_its_own",
+            "cli/test_parent.py::test_the_end_of_stderr_is_shown",
+            "cli/test_parent.py::test_a_signal_to_the_whole_group_reaches_the_command_once",
+            "cli/test_parent.py::test_where_the_parent_is_killed_the_courier_speaks",
+        ),
+    ),
+    Row(
+        "courier, parent and the next start all see that an attempt has died",
+        "one of them says the last word",
+        ("test_last_word.py::test_whoever_is_at_it_at_the_same_instant_one_says_it",),
+    ),
+    Row(
+        "a data-loading worker that dies",
+        "failed, for want of resources, whatever strikes meanwhile",
+        (
+            f"{_YOLO}a_data_loading_worker_that_dies_is_a_failure_of_the_resources",
+            "test_errors.py::test_a_data_loader_whose_worker_dies",
+        ),
+    ),
     Row(
         "out of memory, killed by the kernel",
-        "failed for lack of memory where the container's counters tell it, else lost",
-        (TODO,),
+        "failed for lack of memory where the control group counts it, else lost (tried on made-up counters only)",
+        (
+            "test_memory_kills.py::test_a_kill_is_seen_where_it_is_counted",
+            "test_memory_kills.py::test_a_kill_among_the_neighbours_is_not_ours",
+            "test_deaths.py::test_what_is_known_of_a_death_is_told",
+        ),
     ),
     Row(
         "the user's exception",
@@ -259,7 +300,35 @@ DEATHS = (
             "test_metrics.py::test_the_users_keyboard_interrupt_passes",
         ),
     ),
-    Row("a resumed run, a stop asked for by the platform, heartbeats", TODO, (TODO,)),
+    Row(
+        "the machine is taken away, and the job starts again, perhaps on an empty disk",
+        "the newest checkpoint is safe within the grace period; with resume the next attempt goes on from it",
+        (
+            f"{_RESUME}after_a_sigterm_the_next_start_is_the_next_attempt_and_the_epochs_continue",
+            f"{_RESUME}with_an_empty_disk_it_goes_on_from_storage_and_the_platform_takes_both_attempts",
+            f"{_RESUME}a_damaged_checkpoint_is_passed_over_for_an_older_one",
+            "integrations/test_mmengine_ddp.py::test_the_ranks_of_a_launch_resume_together",
+        ),
+    ),
+    Row(
+        "it starts again, and the storage can't be asked for the checkpoint",
+        "it fails before its first epoch: beginning anew would replace what it should go on from",
+        (f"{_RESUME}where_storage_cannot_be_asked_the_training_does_not_begin_anew",),
+    ),
+    Row(
+        "the platform says that the job is cancelled",
+        "the training stops at its next epoch by the framework's own means; interrupted",
+        (
+            "integrations/test_stop.py::test_a_cancelled_job_stops_at_its_next_epoch_and_is_interrupted",
+            "integrations/test_stop.py::test_ultralytics_ranks_stop_together",
+            "integrations/test_mmengine_ddp.py::test_the_ranks_of_a_cancelled_job_leave_their_loops_together",
+        ),
+    ),
+    Row(
+        "the training hangs",
+        "heartbeats say that it lives and gets nowhere; it is told once, and again when it goes on",
+        ("test_liveness.py::test_a_hang_is_told_apart_from_progress_and_from_death",),
+    ),
 )
 
 DISKS = (
@@ -285,7 +354,15 @@ DISKS = (
             "integrations/test_promises.py::test_no_place_at_all_does_not_stop_the_training",
         ),
     ),
-    Row("a quota of the journal's own", TODO, (TODO,)),
+    Row(
+        "more events than the journal's limit allows (1 GiB by default)",
+        "log records are dropped, then iterations' metrics and progress, nothing else ever; all drops are counted",
+        (
+            f"{_JOURNAL}beyond_its_limit_a_journal_drops_logs_first_then_iterations_and_counts_them",
+            f"{_JOURNAL}beyond_its_limit_nothing_else_is_dropped",
+            "chaos/test_log_storm.py::test_100_000_records_are_kept_in_order_or_counted",
+        ),
+    ),
     Row(
         "the disk is full during a checkpoint's copy",
         "no partial copy stays; that checkpoint is rejected with the reason, the next save is copied anew",
@@ -346,7 +423,12 @@ PROCESSES = (
             "test_ranks.py::test_a_main_rank_that_is_killed_for_it_leaves_the_cause_to_the_courier",
         ),
     ),
-    Row("eight ranks, an elastic restart", "as with two; a restart is the next attempt", (NOT_TESTED,)),
+    Row(
+        "an elastic restart by torchrun",
+        "the next attempt, where the run has a name (`TRAINER_HOOKS_RUN_ID`, `JOB_ID`); else a run of its own",
+        ("chaos/test_torchrun.py::test_an_elastic_restart_is_the_runs_next_attempt",),
+    ),
+    Row("eight ranks", "as with two", (NOT_TESTED,)),
     Row(
         "two jobs of one run id, at the same instant or beside each other",
         "two runs; the platform's job belongs to the first",
@@ -355,7 +437,11 @@ PROCESSES = (
             "test_attempts.py::test_while_another_process_is_at_work_a_run_begins_beside_it_without_the_job",
         ),
     ),
-    Row("the same run id in a fresh directory", TODO, (TODO,)),
+    Row(
+        "the same run id on an empty disk",
+        "its events have ids of their own; with resume it is the next attempt",
+        ("test_restore.py::test_on_an_empty_disk_it_is_the_next_attempt_with_events_of_its_own",),
+    ),
     Row(
         "two couriers",
         "one delivers",
@@ -442,7 +528,24 @@ VALUES = (
             f"{_YOLO}what_is_nan_is_told_as_nan",
         ),
     ),
-    Row("hostile text, cycles, sizes beyond reason; secrets in all of them", TODO, (TODO,)),
+    Row(
+        "hostile text, cycles, objects that raise at everything, sizes beyond reason",
+        "no call raises or hangs; what can't be read is named, what is too large is cut and said; the rest is told",
+        (
+            "test_hostile_input.py::test_whatever_is_told_every_event_is_kept_with_all_else_that_is_in_it",
+            "test_hostile_input.py::test_no_value_costs_an_event_or_makes_a_line_that_can_not_be_read",
+            "test_hostile_input.py::test_what_was_told_is_delivered_and_holds_up_nothing_that_follows",
+        ),
+    ),
+    Row(
+        "secrets in parameters, addresses, the environment, tracebacks, logs, and in what servers say back",
+        "in no byte that is written, sent or printed",
+        (
+            "test_no_secrets_out.py::test_a_run_whose_servers_say_back_what_they_were_sent",
+            "test_no_secrets_out.py::test_a_real_training",
+            "chaos/test_doctor_secrets.py::test_doctor_prints_no_secret",
+        ),
+    ),
 )
 
 HOSTS = (
@@ -560,7 +663,7 @@ def _table(what: str, then: str, rows: Iterable[Row]) -> Iterator[str]:
 
 
 def _shown(test: str) -> str:
-    if test in {TODO, NOT_TESTED}:
+    if test == NOT_TESTED:
         return test
     file, _, name = test.partition("::")
     return f"`{file}` {name.removeprefix('test_').replace('_', ' ')}"
@@ -569,7 +672,7 @@ def _shown(test: str) -> str:
 def missing_tests() -> list[str]:
     """The tests that are named and don't exist."""
     rows = [*PROMISES, *(row for rows in MATRIX.values() for row in rows)]
-    named = {test for row in rows for test in row.tests} - {TODO, NOT_TESTED}
+    named = {test for row in rows for test in row.tests} - {NOT_TESTED}
     return sorted(test for test in named if test.partition("::")[2] not in _tests_in(test.partition("::")[0]))
 
 

@@ -102,6 +102,7 @@ def test_the_launch_is_the_same_without_us(tmp_path: Path) -> None:
     assert alone
 
 
+@pytest.mark.long
 def test_the_ranks_of_a_cancelled_job_leave_their_loops_together(tmp_path: Path, own_environment: Path) -> None:
     with PlatformServer(jobs=(JOB,)) as server:
         environment = {"CALLBACK_URL": server.url, "JOB_ID": JOB, "TRAINER_HOOKS_FLUSH_TIMEOUT": "60"}
@@ -116,6 +117,7 @@ def test_the_ranks_of_a_cancelled_job_leave_their_loops_together(tmp_path: Path,
     assert ended.epoch == [event.epoch for event in told(own_environment, EpochEnded)][-1] < 1000
 
 
+@pytest.mark.long
 def test_the_ranks_of_a_launch_resume_together(tmp_path: Path, own_environment: Path) -> None:
     environment = {
         "TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store",

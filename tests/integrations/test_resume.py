@@ -60,6 +60,7 @@ def test_after_a_sigterm_the_next_start_is_the_next_attempt_and_the_epochs_conti
     assert epochs == list(range(max(safe) + 1, EPOCHS + 1))
 
 
+@pytest.mark.long
 def test_with_an_empty_disk_it_goes_on_from_storage_and_the_platform_takes_both_attempts(
     host: Any, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def unsendable(run: Path) -> int:
     return sum(type(record.event).__name__ in local for record in read_records(run))
 
 
+@pytest.mark.long
 def test_without_storage_it_goes_on_from_the_hosts_own_file(host: Any, tmp_path: Path, own_environment: Path) -> None:
     cut_short(host, tmp_path, "kill")
     done = train(host, tmp_path)
@@ -128,6 +130,7 @@ def test_where_storage_cannot_be_asked_the_training_does_not_begin_anew(
     assert told(own_environment, EpochEnded, 1) == []
 
 
+@pytest.mark.long
 def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(host: Any, tmp_path: Path, own_environment: Path) -> None:
     storage = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store"}
     cut_short(host, tmp_path, "terminate", **storage)
@@ -143,6 +146,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(host: Any, tmp_pat
     assert [event.epoch for event in told(own_environment, EpochEnded, 2)][-1] == EPOCHS
 
 
+@pytest.mark.long
 def test_a_completed_run_begins_anew(host: Any, tmp_path: Path, own_environment: Path) -> None:
     for attempt in (1, 2):
         done = train(host, tmp_path)
@@ -151,6 +155,7 @@ def test_a_completed_run_begins_anew(host: Any, tmp_path: Path, own_environment:
         assert epochs == list(range(1, EPOCHS + 1))
 
 
+@pytest.mark.long
 def test_ranks_that_ultralytics_launches_resume_as_one_run(tmp_path: Path, own_environment: Path) -> None:
     two_ranks = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store", **ultralytics.TWO_RANKS}
     first = train(

@@ -53,7 +53,9 @@ def assert_stopped(root: Path, done: subprocess.CompletedProcess[str]) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("batch", [False, True], ids=["B", "batches"])
+@pytest.mark.parametrize(
+    "batch", [pytest.param(False, id="B"), pytest.param(True, id="batches", marks=pytest.mark.long)]
+)
 def test_a_cancelled_job_stops_at_its_next_epoch_and_is_interrupted(
     host: Any, batch: bool, tmp_path: Path, own_environment: Path
 ) -> None:
@@ -95,7 +97,7 @@ with trainer_hooks.start_run(total_epochs=100) as run:
     assert interrupted.epoch == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ultralytics_ranks_stop_together(tmp_path: Path, own_environment: Path) -> None:
     with PlatformServer(jobs=(JOB,)) as server:
         done = cancelled_on_the_way(
