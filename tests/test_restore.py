@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import trainer_hooks
+from trainer_hooks.delivery import load_state
 from trainer_hooks.errors import CannotResume, InvalidSetting
 from trainer_hooks.events import CheckpointSaved, RunStarted
 from trainer_hooks.history import read_history
@@ -91,14 +92,17 @@ def test_on_an_empty_disk_it_is_the_next_attempt_with_events_of_its_own(
     assert {header.origin for header in read_headers(first.directory).values()} != {""}
 
 
-def test_the_hosts_file_is_not_taken_when_it_was_rewritten_since(tmp_path: Path, own_environment: Path) -> None:
+def test_the_hosts_file_that_was_rewritten_since_is_the_newest_if_it_is_whole(tmp_path: Path) -> None:
     attempt(tmp_path, range(1, 3), run_id="run")
     found = trainer_hooks.get_checkpoint(run_id="run")
     assert found is not None
-    assert found.path == tmp_path / "last.pt"
-    (tmp_path / "last.pt").write_bytes(content({"epoch": 9}) + b" longer")
+    assert (found.path, found.epoch) == (tmp_path / "last.pt", 2)
+    (tmp_path / "last.pt").write_bytes(content({"epoch": 3, "told": False}))
+    newer = trainer_hooks.get_checkpoint(run_id="run")
+    assert newer is not None
+    assert (newer.path, newer.epoch) == (tmp_path / "last.pt", None)
+    (tmp_path / "last.pt").write_bytes(b"")
     assert trainer_hooks.get_checkpoint(run_id="run") is None
-    assert own_environment.exists()
 
 
 def test_what_is_not_what_its_manifest_says_is_passed_over(
@@ -128,7 +132,8 @@ def test_a_run_that_has_completed_begins_anew(tmp_path: Path, store: Path) -> No
     with trainer_hooks.start_run() as run:
         (tmp_path / "last.pt").write_bytes(content(1))
         run.log_checkpoint(tmp_path / "last.pt", epoch=1)
-    assert trainer_hooks.get_checkpoint() is None
+    assert trainer_hooks.start_run(resume="auto").checkpoint is None
+    assert trainer_hooks.get_checkpoint() is not None
 
 
 def test_a_run_that_is_at_work_elsewhere_is_not_resumed(tmp_path: Path, store: Path) -> None:
@@ -144,7 +149,8 @@ sys.stdin.read()
     command = [sys.executable, "-c", script, str(tmp_path / "last.pt")]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"open\n"
-        assert trainer_hooks.get_checkpoint() is None
+        beside = trainer_hooks.start_run(resume="auto")
+        assert (beside.id, beside.checkpoint) == ("run-2", None)
         other.kill()
         other.stdin.close()
     assert trainer_hooks.get_checkpoint() is not None
@@ -188,7 +194,7 @@ def test_which_run_must_be_said(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_read_is_said_and_nothing_begins(tmp_path: Path, own_environment: Path) -> None:
     store = {"storage": "s3://bucket", "storage_endpoint": "http://127.0.0.1:9"}
     keys = {"storage_access_key": "key", "storage_secret_key": "secret"}
-    with pytest.raises(CannotResume, match=r"run run .* mend the storage .* TRAINER_HOOKS_RESUME=never"):
+    with pytest.raises(CannotResume, match=r"to be resumed.* mend that .* TRAINER_HOOKS_RESUME=never"):
         trainer_hooks.start_run(resume="auto", run_id="run", directory=str(tmp_path / "runs"), **store, **keys)
     assert not (tmp_path / "runs" / "run" / "journal").exists()
     assert not own_environment.exists()
@@ -210,3 +216,78 @@ def test_an_attempt_that_restores_keeps_what_was_saved_in_its_history(tmp_path: 
     history = read_history(run.directory)
     assert [one.state.epoch for one in history.attempts] == [2, 3]
     assert any(isinstance(record.event, CheckpointSaved) for record in read_records(run.directory))
+
+
+def test_last_is_there_to_go_on_from_though_another_was_written_later(tmp_path: Path, store: Path) -> None:
+    run = trainer_hooks.start_run()
+    for name in ("last", "best"):
+        (tmp_path / f"{name}.pt").write_bytes(content(name))
+        run.log_checkpoint(tmp_path / f"{name}.pt", names=name, epoch=3)
+    run.interrupt("taken away")
+    assert run.flush(30)
+    assert (store / "best.pt").exists()
+    found = trainer_hooks.get_checkpoint()
+    assert found is not None
+    assert found.name == "last"
+
+
+def test_another_run_of_the_same_job_has_checkpoints_of_its_own(tmp_path: Path, store: Path) -> None:
+    attempt(tmp_path, range(1, 3), job_id="7")
+    assert not store.exists()
+    (tmp_path / "last.pt").unlink()
+    assert trainer_hooks.get_checkpoint(job_id="7") is not None
+    assert trainer_hooks.get_checkpoint(job_id="7", run_id="stage 2") is None
+
+
+def test_a_checkpoint_whose_manifest_was_never_written_is_taken_if_it_is_whole(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt(tmp_path, range(1, 3))
+    (store / "last.pt.manifest.json").unlink()
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", str(tmp_path / "another disk"))
+    found = trainer_hooks.get_checkpoint()
+    assert found is not None
+    assert json.loads(found.path.read_bytes()) == {"epoch": 2}
+    (store / "last.pt").write_bytes(b"")
+    with pytest.raises(CannotResume, match="empty"):
+        trainer_hooks.get_checkpoint()
+
+
+def test_a_directory_that_cannot_be_written_does_not_make_it_begin_anew(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt(tmp_path, range(1, 3))
+    before = (store / "last.pt").read_bytes()
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", "/proc/no-directory-can-be-made-here")
+    with pytest.raises(CannotResume):
+        trainer_hooks.start_run(resume="auto")
+    assert (store / "last.pt").read_bytes() == before
+
+
+def test_a_test_under_the_same_name_does_not_complete_the_training(tmp_path: Path, store: Path) -> None:
+    assert not store.exists()
+    attempt(tmp_path, range(1, 3))
+    trainer_hooks.start_run(operation="test", resume="auto").complete()
+    assert trainer_hooks.start_run(resume="auto").checkpoint is not None
+
+
+def test_a_resumed_attempt_has_done_what_the_one_before_has(tmp_path: Path, store: Path) -> None:
+    assert not store.exists()
+    attempt(tmp_path, range(1, 3))
+    run = attempt(tmp_path, range(0))
+    assert run.state.epoch == 2
+    assert run.state.ended is not None
+
+
+def test_what_an_older_disk_delivers_late_takes_no_newer_checkpoints_place(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = attempt(tmp_path, range(1, 3), wait=False, delivery="none")
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", str(tmp_path / "another disk"))
+    attempt(tmp_path, range(3, 5))
+    monkeypatch.delenv("TRAINER_HOOKS_DIR")
+    command = [sys.executable, "-m", "trainer_hooks.cli", "sync", str(older.directory.parent)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((store / "last.pt").read_bytes()) == {"epoch": 4}
+    assert load_state(older.directory, "checkpoints").superseded == 2

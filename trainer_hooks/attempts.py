@@ -111,7 +111,7 @@ def claim(root: Path, settings: Settings, resumed: str | None = None, *, after: 
                 held.enter_context(claiming(directory, _CLAIM_WITHIN))
                 alone = True
                 remove_leftovers(directory)
-            before = _Before(after=after, resuming=resumed is not None, alone=alone)
+            before = _Before(after=after if number == 1 else 0, resuming=resumed is not None, alone=alone)
             claimed = _claim_directory(directory, run, own, before)
         if claimed is not None:
             return claimed

@@ -75,6 +75,12 @@ class CheckpointStore:
                 if manifest is not None:
                     yield manifest
 
+    def keys_of_all(self) -> Iterator[str]:
+        """The keys of all checkpoints of the job, vouched for or not."""
+        for stored in self._storage.list(f"checkpoints/{_path_part(self._job)}/"):
+            if not stored.key.endswith(_MANIFEST_SUFFIX):
+                yield stored.key
+
     def fetch(self, manifest: Manifest, target: Path) -> None:
         """Download what the manifest speaks of, whole and verified by its SHA-256, or not at all.
 
@@ -82,11 +88,23 @@ class CheckpointStore:
             DamagedCheckpoint: if something else lies there, or a file that isn't whole.
             OSError: if the target can't be written.
         """
+        self._fetch(manifest.key, target, manifest)
+
+    def fetch_unvouched(self, key: str, target: Path) -> None:
+        """Download what has no manifest, if it is whole.
+
+        Raises:
+            DamagedCheckpoint: if it isn't.
+            OSError: if the target can't be written.
+        """
+        self._fetch(key, target, None)
+
+    def _fetch(self, key: str, target: Path, manifest: Manifest | None) -> None:
         arriving = target.with_name(f".{target.name}.{os.getpid()}")  # every rank of a job fetches for itself
         try:
-            self._storage.get(manifest.key, arriving)
+            self._storage.get(key, arriving)
             found = examine(arriving, target.suffix)
-            if (found.sha256, found.size) != (manifest.sha256, manifest.size):
+            if manifest is not None and (found.sha256, found.size) != (manifest.sha256, manifest.size):
                 message = f"{self._storage.uri(manifest.key)} is not what its manifest says"
                 raise DamagedCheckpoint(message)
             arriving.replace(target)

@@ -74,7 +74,8 @@ class SegmentOpened(Event, frozen=True):
 class RunStarted(Event, frozen=True):
     """Work begins, of which kind `operation` says. `params` and `dataset` are redacted plain values.
 
-    A "validation" or "test" is one by itself, of a model that exists already.
+    A "validation" or "test" is one by itself, of a model that exists already. `epoch` or `iteration` is how many are
+    finished already, in a training that goes on from a checkpoint of an earlier attempt.
     """
 
     operation: Operation = "training"
@@ -88,6 +89,8 @@ class RunStarted(Event, frozen=True):
     class_names: list[str] = []
     output_dir: str | None = None
     resumed_from: str | None = None
+    epoch: int | None = None
+    iteration: int | None = None
     versions: dict[str, str] = {}
 
 

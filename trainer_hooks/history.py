@@ -109,6 +109,7 @@ class RunState:
 def _run_started(state: RunState, event: RunStarted) -> None:
     state.status = "running"
     state.started, state.total_epochs, state.total_iterations = event, event.total_epochs, event.total_iterations
+    state.epoch, state.iteration = event.epoch or 0, event.iteration or 0
 
 
 def _progress_made(state: RunState, event: ProgressMade) -> None:

@@ -81,7 +81,7 @@ class Reporter(abc.ABC):
             known[name] = self._redactor.word(known.get(name))
         for name in ("params", "dataset"):
             known[name] = self._redactor.mapping(known.get(name))
-        for name in ("total_epochs", "total_iterations"):
+        for name in ("total_epochs", "total_iterations", "epoch", "iteration"):
             known[name] = read_count(known.get(name))
         known["class_names"] = self._redactor.words(known.get("class_names"))
         known["versions"] = self._redactor.words_by_name(known.get("versions"))

@@ -1,37 +1,42 @@
 """The newest whole checkpoint of a run, for its next attempt to go on from.
 
 It may lie on this machine, as a private copy that waits for its upload or as the host's own file, or in storage, from
-where it reaches a container with an empty disk, too. The newest is taken; what isn't whole, or isn't what its manifest
-says, is passed over for the next one, with a warning. The finished model that a host has stripped is none of them.
+where it reaches a container with an empty disk, too. What isn't whole, or isn't what its manifest says, is passed over
+for the next one, with a warning; any other trouble is raised: an attempt that began anew, or further back than it need,
+would replace what it should have gone on from. The finished model that a host has stripped is no such checkpoint.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import random
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
 from trainer_hooks.attempts import safe_name
 from trainer_hooks.checkpoint_files import DamagedCheckpoint, examine
 from trainer_hooks.checkpoint_store import CheckpointStore, Manifest
-from trainer_hooks.errors import CannotResume, InvalidSetting, StorageError
-from trainer_hooks.events import CheckpointSaved, Metrics, Process, Record
+from trainer_hooks.errors import InvalidSetting, ObjectMissing
+from trainer_hooks.events import CheckpointSaved, Metrics, Process, Record, SegmentOpened
 from trainer_hooks.files import copy_file
-from trainer_hooks.history import RunHistory, read_history
+from trainer_hooks.history import Attempt, RunHistory, read_history
 from trainer_hooks.journal import read_records
 from trainer_hooks.process import is_alive, this_process
-from trainer_hooks.settings import Settings, main_process_rank
+from trainer_hooks.settings import Settings, has_other_ranks, is_on_one_machine, launch_id, main_process_rank
+from trainer_hooks.shield import resuming
 from trainer_hooks.storage import open_storage
 
 _log = logging.getLogger("trainer_hooks")
 _FOLDER = "restored"
 _BEST, _LAST = "best", "last"
+_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Restored:
     """
 
     path: Path
+    folder: Path
+    """The run's own, for what is made of the checkpoint."""
     run: str
     name: str
     attempt: int
@@ -68,31 +75,58 @@ class Restored:
 class _Candidate:
     """Where a checkpoint may be had. `fetch` gives its path on this disk, or raises."""
 
-    created: datetime
+    created: float
     told: Manifest
     fetch: Callable[[], Path]
 
+    @property
+    def rank(self) -> tuple[int, float, bool, float]:
+        """The newest has the highest: by attempt, then by how far it is; of those, `last` is there to go on from.
+
+        One that nobody has told of yet is further than all that have been.
+        """
+        told = self.told
+        done = told.epoch if told.epoch is not None else told.iteration
+        return told.attempt, math.inf if done is None else done, Path(told.key).stem == _LAST, self.created
+
 
 def restore(settings: Settings) -> Restored | None:
-    """The newest whole checkpoint of the run that the settings name; None where its next attempt is to begin anew.
+    """What the next attempt of the run that the settings name goes on from; None where it is to begin anew.
 
-    That is so where there is none, where the newest attempt has completed, and while the run is at work in another
+    That is so where there is nothing, where the newest training has completed, and while it is at work in another
     process.
 
     Raises:
         InvalidSetting: if neither `run_id` nor `job_id` says which run it is.
-        CannotResume: if storage can't be asked, and nothing is here either.
+        CannotResume: if it can't be told, or not be had.
     """
     run = named_run(settings)
-    history = _history(settings.root / safe_name(run))
-    if history is not None and _begins_anew(history):
-        return None
+    with resuming():
+        history = _before_this_launch(settings.root / safe_name(run))
+        return None if history is not None and _begins_anew(history) else _newest(settings, run, history)
+
+
+def newest_checkpoint(settings: Settings) -> Restored | None:
+    """The newest whole checkpoint of the run that the settings name, whatever has become of it; None without one.
+
+    Raises:
+        As `restore`.
+    """
+    run = named_run(settings)
+    with resuming():
+        return _newest(settings, run, _before_this_launch(settings.root / safe_name(run)))
+
+
+def _newest(settings: Settings, run: str, history: RunHistory | None) -> Restored | None:
     # Some libraries draw from the global generator as they are imported, or when they retry.
     state = random.getstate()
     try:
-        return _newest(settings, run, history)
+        for looks_left in reversed(range(_LOOKS)):
+            with contextlib.suppress(_Moving):
+                return _look(settings, run, history, at_last=not looks_left)
     finally:
         random.setstate(state)
+    raise AssertionError  # pragma: no cover - the last look returns
 
 
 def named_run(settings: Settings) -> str:
@@ -108,16 +142,27 @@ def named_run(settings: Settings) -> str:
     return run
 
 
-def _history(directory: Path) -> RunHistory | None:
+def _before_this_launch(directory: Path) -> RunHistory | None:
+    """The run's attempts, without the one that this very launch's main process may have begun already."""
     history = read_history(directory)
+    launch = launch_id()
+    if main_process_rank() != 0:
+        history.attempts = [one for one in history.attempts if not _is_of_this_launch(one.header, launch)]
     return history if history.attempts else None
 
 
+def _is_of_this_launch(header: SegmentOpened, launch: str | None) -> bool:
+    # A launcher that gives its ranks nothing in common: whatever is at work under this name is their main process.
+    return header.launch == launch if launch else is_alive(header.process) is True
+
+
 def _begins_anew(history: RunHistory) -> bool:
-    latest = history.latest
+    """Whether the newest training needs no other, or can't have one; a validation or test by itself is none."""
+    trainings = [one for one in history.attempts if one.state.started is None or _is_training(one)]
+    if not trainings:
+        return False
+    latest = trainings[-1]
     if latest.state.ended is None and _lives_elsewhere(latest.header.process):
-        if main_process_rank() != 0:  # its own job's main process has been quicker to begin
-            return False
         _log.warning("run %s is at work in another process: it is not resumed here", history.run)
         return True
     if latest.status == "completed":
@@ -126,45 +171,66 @@ def _begins_anew(history: RunHistory) -> bool:
     return False
 
 
+def _is_training(attempt: Attempt) -> bool:
+    started = attempt.state.started
+    return started is not None and started.operation == "training"
+
+
 def _lives_elsewhere(process: Process) -> bool:
     return process != this_process() and is_alive(process) is True
 
 
-def _newest(settings: Settings, run: str, history: RunHistory | None) -> Restored | None:
+class _Moving(Exception):
+    """What was found has vanished, or isn't what was said of it: couriers replace checkpoints, so look once more."""
+
+
+def _look(settings: Settings, run: str, history: RunHistory | None, *, at_last: bool) -> Restored | None:
     folder = settings.root / safe_name(run) / _FOLDER
     store = _open_store(settings, run)
-    manifests, trouble = _manifests(store)
-    here = list(_here(history)) if history else []
-    stored = [_stored(store, manifest, folder) for manifest in manifests if not manifest.final] if store else []
-    for candidate in sorted([*here, *stored], key=_rank, reverse=True):
+    vouched = list(store.manifests()) if store else []
+    manifests = [one for one in vouched if one.run == run]
+    if manifests:
+        folder.mkdir(parents=True, exist_ok=True)
+    stored = [_stored(store, one, folder) for one in manifests if not one.final] if store else []
+    here = list(_here(history)) if history and not _are_elsewhere_too() else []
+    for candidate in sorted([*here, *stored], key=lambda one: one.rank, reverse=True):
         try:
             path = candidate.fetch()
-        except (DamagedCheckpoint, StorageError, OSError) as error:
+        except (DamagedCheckpoint, FileNotFoundError, ObjectMissing) as error:
+            if not at_last:
+                raise _Moving from error
             _log.warning("not resumed from checkpoint %r: %s", candidate.told.key, error)
-            trouble = trouble or (error if isinstance(error, StorageError) else None)
             continue
-        return _restored(candidate.told, path, manifests, store)
-    if trouble is not None:
-        message = (
-            f"run {run} is to be resumed, and its checkpoints can't be read: {trouble}; mend the storage and start "
-            "again, or set TRAINER_HOOKS_RESUME=never to begin anew, which replaces them"
-        )
-        raise CannotResume(message) from trouble
-    return None
+        return _restored(candidate.told, path, folder, manifests, store)
+    return _unvouched(store, run, folder) if store and not here and not vouched else None
 
 
-def _rank(candidate: _Candidate) -> tuple[datetime, bool]:
-    """Of those that were written together, `last` is the one that is there to go on from."""
-    return candidate.created, Path(candidate.told.key).stem == _LAST
+def _are_elsewhere_too() -> bool:
+    """Whether ranks on other machines go on, too: they don't see this one's disk, and all must take the same."""
+    return has_other_ranks() and not is_on_one_machine()
 
 
-def _restored(told: Manifest, path: Path, manifests: Sequence[Manifest], store: CheckpointStore | None) -> Restored:
-    where = f"epoch {told.epoch}" if told.epoch is not None else f"iteration {told.iteration}"
-    _log.warning("run %s goes on from its checkpoint of %s: %s", told.run, where, path)
+def _unvouched(store: CheckpointStore, run: str, folder: Path) -> Restored | None:
+    """A stored `last` without a manifest: whoever stored it was killed before it could say what it is."""
+    key = next((key for key in store.keys_of_all() if Path(key).stem == _LAST), None)
+    if key is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / Path(key).name
+    store.fetch_unvouched(key, path)
+    _log.warning("run %s goes on from %s, which has no manifest, and is whole", run, path)
+    return Restored(path=path, folder=folder, run=run, name=_LAST, attempt=1)
+
+
+def _restored(
+    told: Manifest, path: Path, folder: Path, manifests: Sequence[Manifest], store: CheckpointStore | None
+) -> Restored:
+    _log.warning("run %s goes on from its checkpoint of %s: %s", told.run, _where(told), path)
     best = next((one for one in manifests if Path(one.key).stem == _BEST and not one.final), None)
     attempt = max([told.attempt, *(manifest.attempt for manifest in manifests)])
     return Restored(
         path=path,
+        folder=folder,
         run=told.run,
         name=Path(told.key).stem,
         attempt=attempt,
@@ -174,6 +240,12 @@ def _restored(told: Manifest, path: Path, manifests: Sequence[Manifest], store: 
         best=best,
         _fetch_best=partial(store.fetch, best) if store and best else None,
     )
+
+
+def _where(told: Manifest) -> str:
+    if told.epoch is not None:
+        return f"epoch {told.epoch}"
+    return "an epoch that was not told yet" if told.iteration is None else f"iteration {told.iteration}"
 
 
 def _open_store(settings: Settings, run: str) -> CheckpointStore | None:
@@ -188,57 +260,54 @@ def _open_store(settings: Settings, run: str) -> CheckpointStore | None:
     return CheckpointStore(storage, settings.job_id or run)
 
 
-def _manifests(store: CheckpointStore | None) -> tuple[list[Manifest], StorageError | None]:
-    try:
-        return (list(store.manifests()) if store else []), None
-    except StorageError as error:
-        return [], error
-
-
 def _stored(store: CheckpointStore, manifest: Manifest, folder: Path) -> _Candidate:
     def fetch() -> Path:
-        folder.mkdir(parents=True, exist_ok=True)
         target = folder / Path(manifest.key).name
         store.fetch(manifest, target)
         return target
 
-    return _Candidate(datetime.fromisoformat(manifest.created), manifest, fetch)
+    return _Candidate(_seconds(manifest.created), manifest, fetch)
+
+
+def _seconds(created: str) -> float:
+    """When a manifest says that its checkpoint was saved; of one that can't say it, long ago."""
+    try:
+        return datetime.fromisoformat(created.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _here(history: RunHistory) -> Iterator[_Candidate]:
-    """What the journal tells of checkpoints, and is still on this disk: of each file the newest telling."""
-    newest: dict[str, Record] = {}
-    for record in read_records(history.directory):
-        if isinstance(record.event, CheckpointSaved) and not record.event.final:
-            newest[record.event.staged or record.event.path] = record
-    for record in newest.values():
-        if isinstance(record.event, CheckpointSaved):
-            path = _on_disk(history.directory, record.time, record.event)
-            if path is not None:
-                yield _local(history.directory, record, record.event, path)
+    """What the journal tells of checkpoints, and is still on this disk: private copies, and the host's own files.
 
-
-def _on_disk(directory: Path, told_at: float, event: CheckpointSaved) -> Path | None:
-    """The private copy, or else the host's own file, unless the host has rewritten it since."""
-    staged = directory / event.staged if event.staged else None
-    for path in (staged, Path(event.path)):
+    Those may have been rewritten since they were told of, and then nobody has said of which epoch they are.
+    """
+    directory = history.directory
+    files: dict[str, tuple[Record, CheckpointSaved]] = {}
+    for record in read_records(directory):
+        event = record.event
+        if isinstance(event, CheckpointSaved) and not event.final:
+            files[event.path] = record, event
+            staged = directory / event.staged if event.staged else None
+            if staged is not None and staged.is_file():
+                yield _local(directory, record, event, staged, is_as_told=True)
+    for path, (record, event) in files.items():
         with contextlib.suppress(OSError):
-            if path is not None and path.is_file():
-                status = path.stat()
-                if status.st_size == event.size and (path == staged or status.st_mtime <= told_at):
-                    return path
-    return None
+            status = Path(path).stat()
+            if stat.S_ISREG(status.st_mode):
+                is_as_told = status.st_size == event.size and status.st_mtime <= record.time
+                yield _local(directory, record, event, Path(path), is_as_told=is_as_told)
 
 
-def _local(directory: Path, record: Record, event: CheckpointSaved, path: Path) -> _Candidate:
+def _local(directory: Path, record: Record, event: CheckpointSaved, path: Path, *, is_as_told: bool) -> _Candidate:
     name = event.names[0] if event.names else _LAST
     told = Manifest(
-        key=f"{name}{path.suffix}",
+        key=f"{_LAST if _LAST in event.names else name}{path.suffix}",
         sha256="",
         size=event.size,
-        epoch=event.epoch,
-        iteration=event.iteration,
-        metrics=event.metrics,
+        epoch=event.epoch if is_as_told else None,
+        iteration=event.iteration if is_as_told else None,
+        metrics=event.metrics if is_as_told else {},
         final=False,
         run=record.run,
         attempt=record.attempt,
@@ -246,10 +315,12 @@ def _local(directory: Path, record: Record, event: CheckpointSaved, path: Path) 
     )
 
     def fetch() -> Path:
-        examine(path, path.suffix)
-        return path if path == Path(event.path) else _kept(path, directory / _FOLDER / told.key)
+        # Linked before it is read: the courier removes the private copy when it is stored.
+        kept = path if path == Path(event.path) else _kept(path, directory / _FOLDER / told.key)
+        examine(kept, kept.suffix)
+        return kept
 
-    return _Candidate(datetime.fromtimestamp(record.time, timezone.utc), told, fetch)
+    return _Candidate(record.time, told, fetch)
 
 
 def _kept(staged: Path, target: Path) -> Path:

@@ -46,7 +46,7 @@ from trainer_hooks.logs import LogForwarder, clean_own_words
 from trainer_hooks.metrics import read_count
 from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.reporter import Reporter
-from trainer_hooks.restore import Restored, named_run, restore
+from trainer_hooks.restore import Restored, named_run, newest_checkpoint, restore
 from trainer_hooks.settings import Settings, environment, main_process_rank
 from trainer_hooks.shield import attempt, guard
 from trainer_hooks.staging import IMAGES, Stager
@@ -149,6 +149,13 @@ class Run(Reporter):
         """Whether what is told now goes anywhere: not in a silent run, after the end, or in a forked child."""
         return self._claim is not None and not self._ended and os.getpid() == self._pid
 
+    def started(self, **details: Any) -> None:
+        """Tell that the work begins, and from where it goes on; `details` are the fields of `RunStarted`."""
+        if self.checkpoint is not None:
+            point = {"epoch": self.checkpoint.epoch, "iteration": self.checkpoint.iteration}
+            details = {"resumed_from": str(self.checkpoint.path), **point, **details}
+        super().started(**details)
+
     def emit(self, event: AnyEvent) -> None:
         """Accept an event: when this returns, no death of the process can lose it. After the end, none is accepted."""
         with guard("emitting an event"):
@@ -174,6 +181,8 @@ class Run(Reporter):
     @property
     def should_stop(self) -> bool:
         """Whether the platform wants the training to stop: to be asked at the end of an epoch, and then to be obeyed.
+
+        In a loop of several ranks all have to stop at the same point: ask `should_stop_together` there.
 
         A run that has been told so, and completes before its last epoch or iteration, ends as interrupted.
         """
@@ -505,8 +514,6 @@ def start_run(*, params: Mapping[str, Any] | None = None, operation: Operation =
     settings = load_settings(**own)
     restored = restore(settings) if settings.resumes else None
     run = open_run(settings, restored=restored)
-    if restored is not None:
-        details.setdefault("resumed_from", str(restored.path))
     run.started(operation=operation, params=params, **details)
     return run
 
@@ -519,9 +526,9 @@ def get_checkpoint(**settings: Any) -> Restored | None:
 
     Raises:
         InvalidSetting, MissingPackage: for a setting that can't be used, or where no run is named.
-        CannotResume: if storage can't be asked, and there is none on this disk either.
+        CannotResume: if storage can't be asked, or the checkpoint not be had.
     """
-    return restore(load_settings(**settings))
+    return newest_checkpoint(load_settings(**settings))
 
 
 def load_settings(**arguments: Any) -> Settings:

@@ -338,6 +338,13 @@ def _whole_number(environ: Mapping[str, str], name: str) -> int | None:
     return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
 
 
+def has_other_ranks(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether this process is one of several ranks, as far as the launcher says so."""
+    environ = os.environ if environ is None else environ
+    worlds = (environ.get(name, "1").strip() for name in ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"))
+    return any(world.isdecimal() and int(world) > 1 for world in worlds)
+
+
 def is_on_one_machine(environ: Mapping[str, str] | None = None) -> bool:
     """Whether all ranks of this distributed launch are on this machine, as far as the launcher says so."""
     environ = os.environ if environ is None else environ

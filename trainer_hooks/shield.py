@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, TracebackType
 from typing import Any, TypeVar
 
-from trainer_hooks.errors import CannotResume
+from trainer_hooks.errors import CannotResume, SetupError
 
 _log = logging.getLogger("trainer_hooks")
 _ABSENT = object()
@@ -72,13 +72,21 @@ def ask(question: Callable[[], _T]) -> _T | Exception:
 
 @contextlib.contextmanager
 def resuming() -> Iterator[None]:
-    """What goes wrong in this block goes on to the host, as CannotResume."""
+    """What goes wrong in this block goes on to the host, as CannotResume.
+
+    A mistake in the set-up, and what a signal handler of the host's raises, stay what they are.
+    """
     try:
         yield
-    except CannotResume:
+    except SetupError:
         raise
     except Exception as error:
-        message = f"the run is to be resumed, and that fails: {type(error).__name__}: {error}"
+        if _is_of_a_signal_handler(error):
+            raise
+        message = (
+            f"the run is to be resumed, and its checkpoint can't be had: {type(error).__name__}: {error}; mend that "
+            "and start again, or set TRAINER_HOOKS_RESUME=never to begin anew, which replaces what is there"
+        )
         raise CannotResume(message) from error
 
 

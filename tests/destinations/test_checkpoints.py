@@ -260,7 +260,7 @@ def test_an_upload_begun_with_another_file_does_not_lend_its_name_to_this_one(ru
     replacing = run.save(second, ["last"], 2, path="last.bin")
 
     run.deliver(opened(s3_address), [replacing])
-    run.deliver(opened(s3_address), [given_up])
+    run.deliver(opened(s3_address), [run.save(first, ["last"], 3, path="last.bin")])
 
     stored = opened(s3_address).read(key("last", ".bin"))
     assert manifest(opened(s3_address), "last", ".bin")["sha256"] == sha256(stored) == sha256(first)

@@ -135,7 +135,7 @@ def test_no_place_at_all_does_not_stop_the_training(
 
 
 @pytest.mark.framework
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_an_error_in_any_function_of_ours_leaves_the_training_as_it_was(
     host: Any, undisturbed: Any, tmp_path: Path
 ) -> None:
@@ -144,7 +144,7 @@ def test_an_error_in_any_function_of_ours_leaves_the_training_as_it_was(
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=380,
+        timeout=580,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -33,19 +33,24 @@ class Heartbeat:
         self._beaten = -math.inf
         self._stalled_at: float | None = None
         self.pulse = Pulse(stalled_after, least=2 * every)
-        self.newest: Liveness | None = None
-        """What the newest says; None before the first, and once the training is over."""
+        self._newest: Liveness | None = None
 
     def beat(self, state: RunState, *, lives: Callable[[], bool]) -> None:
         """When it is time for one: keep it on disk, and tell that the training stalls, or goes on."""
-        now = time.monotonic()
-        if not self._every or now - self._beaten < self._every:
+        if state.ended is not None or not lives():
+            self._newest = None
             return
-        self._beaten = now
-        self.newest = self._look(state) if state.ended is None and lives() else None
-        if self.newest is not None:
-            save_liveness(self._directory, self.newest)
-            self._tell_change(self.newest)
+        now = time.monotonic()
+        if self._every and now - self._beaten >= self._every:
+            self._beaten = now
+            self._newest = seen = self._look(state)
+            save_liveness(self._directory, seen)
+            self._tell_change(seen)
+
+    def newest(self) -> Liveness | None:
+        """What the newest says; None before the first, once the training is over, and when it has become old."""
+        seen = self._newest
+        return seen if seen is not None and abs(time.time() - seen.time) <= 2 * self._every else None
 
     def _look(self, state: RunState) -> Liveness:
         now = time.time()

@@ -66,6 +66,7 @@ class Lane(threading.Thread):
         self._handles = handles
         self._terms = terms
         self._beaten = time.monotonic()
+        self._unheard = 0
         self._state = load_state(run_directory, name)
         self._reader = Reader(run_directory, self._state.cursor)
         self._failures = 0
@@ -119,13 +120,15 @@ class Lane(threading.Thread):
     def _beat(self) -> None:
         """Pass a heartbeat on when it is time for one; while nothing can be delivered, there is nobody to hear it."""
         every, now = self._terms.heartbeat, time.monotonic()
-        if not every or self.in_trouble or now - self._beaten < every or not isinstance(self._destination, Watcher):
+        wait = every * 2 ** min(self._unheard, _MOST_DOUBLINGS)
+        if not every or self.in_trouble or now - self._beaten < wait or not isinstance(self._destination, Watcher):
             return
         self._beaten = now
         liveness = self._terms.liveness()
         if liveness is not None:
             destination = self._destination
-            ask(lambda: destination.beat(liveness))
+            failed = isinstance(ask(lambda: destination.beat(liveness)), Exception)
+            self._unheard = self._unheard + 1 if failed else 0
 
     def _step(self) -> float:
         """Deliver what there is; returns how many seconds to wait before the next look."""

@@ -155,7 +155,7 @@ class Courier:
             retry_delay=self._settings.retry_delay,
             checkpoints_settled=self._checkpoints_settled,
             heartbeat=self._settings.heartbeat,
-            liveness=lambda: self._heartbeat.newest,
+            liveness=self._heartbeat.newest,
             clean=self._redactor.text,
         )
         for name, destination in opened.items():
@@ -202,10 +202,14 @@ class Courier:
             for lane in self._lanes.values():
                 lane.wake()
 
-    def _ask_to_stop(self, reason: str) -> None:
+    def _ask_to_stop(self, attempt: int, reason: str) -> None:
         """Part of `Context`: the training finds the file at its next epoch."""
-        attempt = self._header.attempt
-        if self._follower.ended or asked_to_stop(self._directory, attempt) is not None:
+        # What is said to an earlier attempt's records, which are still being delivered, is not about this one.
+        if (
+            attempt != self._header.attempt
+            or self._follower.ended
+            or asked_to_stop(self._directory, attempt) is not None
+        ):
             return
         # The answer that says so has delivered something: a disk that refuses must not have it sent again.
         if not isinstance(ask(lambda: ask_to_stop(self._directory, attempt, reason)), Exception):

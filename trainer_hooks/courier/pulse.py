@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from collections import deque
 
-from trainer_hooks.events import EpochEnded, Event, Logged, MetricsLogged, Record
+from trainer_hooks.events import EpochEnded, Event, Logged, MetricsLogged, Record, RecordsDropped
 from trainer_hooks.liveness import Progress
 
 _REMEMBERED = 20
 _NEEDED = 3
-_SAYS_NOTHING: tuple[type[Event], ...] = (Logged,)
+_SAYS_NOTHING: tuple[type[Event], ...] = (Logged, RecordsDropped)
 
 
 class Pulse:

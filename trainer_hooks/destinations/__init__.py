@@ -85,8 +85,8 @@ class Context:
     """The newest stored checkpoint of each name, in the newest attempt."""
     stopping: Callable[[], bool]
     """Whether the courier wants to end: long work should stop at the next good moment, by RetryLater."""
-    ask_to_stop: Callable[[str], None] = lambda _: None
-    """Asks the training to stop at its next epoch, and says why."""
+    ask_to_stop: Callable[[int, str], None] = lambda *_: None
+    """Asks that attempt, if it is at work, to stop at its next epoch, and says why."""
     linked: Callable[[], Mapping[str, TrackerLinked]] = dict
     """The newest link of the run to each other tracker; those of the training stand there before a courier starts."""
 

@@ -117,6 +117,10 @@ class Checkpoints:
         except FileNotFoundError:
             return self._look_up(upload)
         manifests = {name: self._manifest(upload, name, whole) for name in upload.names}
+        manifests = {name: ours for name, ours in manifests.items() if not self._is_outdated(ours)}
+        if not manifests:
+            self._discard(event)
+            return Receipt(record, superseded=True)
         self._store.store(staged, list(manifests.values()), self._go_on)
         self._announce(manifests)
         self._discard(event)
@@ -172,6 +176,11 @@ class Checkpoints:
         except (Rejected, FileNotFoundError):
             return False
         return True
+
+    def _is_outdated(self, ours: Manifest) -> bool:
+        """Whether a later checkpoint of the same run is there already: the run may have gone on from another disk."""
+        present = self._store.manifest(ours.key)
+        return present is not None and present.run == ours.run and present.created > ours.created
 
     def _look_up(self, upload: _Upload) -> Receipt:
         """What became of a record whose private copy is gone: it was stored, and we died before we could say so."""

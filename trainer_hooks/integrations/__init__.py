@@ -44,7 +44,8 @@ class Opener(Protocol):
     def restore(self) -> Restored | None:
         """What the next training goes on from, where the settings want it to resume; the run that is opened next knows.
 
-        To be called within `shield.resuming`: what goes wrong must reach the host, which would else begin anew.
+        Raises:
+            CannotResume: if that can't be found out; the shield lets it pass, out of the host's function.
         """
         ...
 

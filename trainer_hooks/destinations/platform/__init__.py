@@ -71,7 +71,7 @@ class PlatformDestination:
     def beat(self, liveness: Liveness) -> None:
         """Tell a server that wants heartbeats; B has no call for them."""
         if self._batches is not None:
-            self._heed(self._batches.beat(liveness))
+            self._heed(liveness.attempt, self._batches.beat(liveness))
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -90,7 +90,8 @@ class PlatformDestination:
             call = self._call(record)
             if call is not None:
                 body = msgspec.json.encode(call.payload)
-                self._heed(read_answer(self._client.post(call.path, body, key=record.id), json_only=NOT_FOUND))
+                answer = read_answer(self._client.post(call.path, body, key=record.id), json_only=NOT_FOUND)
+                self._heed(record.attempt, answer)
         except Rejected as refusal:
             return Receipt(record, refused=str(refusal))
         except NotSent:
@@ -98,11 +99,11 @@ class PlatformDestination:
             raise
         return Receipt(record)
 
-    def _heed(self, answer: dict[str, Any]) -> None:
-        """Where the platform says that the job is cancelled, the training is to stop."""
+    def _heed(self, attempt: int, answer: dict[str, Any]) -> None:
+        """Where the platform says that the job is cancelled, the training that it was told of is to stop."""
         status = answer.get("job_status")
         if isinstance(status, str) and status.lower() in _CANCELLED:
-            self._context.ask_to_stop(f"the platform says that the job is {status!r}")
+            self._context.ask_to_stop(attempt, f"the platform says that the job is {status!r}")
 
     def _call(self, record: Record) -> Call | None:
         """What tells the record; on a repeat the same, though more may be stored by now: it has the same key."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PROTOCOL = "trainer-hooks/1"
 _NOT_IMPLEMENTED = 501
+_HEARTBEAT_WITHIN = 3.0  # events wait for it
 _MOST_EVENTS = 2000  # the answer names them all, and is read up to 1 MiB
 _OPENING, _CLOSING = b'{"events":[', b"]}"
 
@@ -47,6 +48,7 @@ class _Acknowledgement(msgspec.Struct):
     rejected: dict[str, str] = {}
 
 
+Heed: TypeAlias = Callable[[int, dict[str, Any]], None]
 _encode = msgspec.json.Encoder().encode
 
 
@@ -94,13 +96,15 @@ class Batches:
         """
         if not self._heartbeats:
             return {}
-        answer = self._client.post(f"/training/jobs/{job_segment(self._job)}/heartbeat", _encode(liveness))
+        path = f"/training/jobs/{job_segment(self._job)}/heartbeat"
+        answer = self._client.post(path, _encode(liveness), within=_HEARTBEAT_WITHIN)
         return read_answer(answer, json_only=NOT_FOUND)
 
-    def deliver(
-        self, records: Sequence[Record], pause: Callable[[], None], heed: Callable[[dict[str, Any]], None]
-    ) -> Iterator[Sequence[Receipt]]:
-        """Deliver in order; `pause` is called between requests, and may raise; `heed` gets each answer.
+    def deliver(self, records: Sequence[Record], pause: Callable[[], None], heed: Heed) -> Iterator[Sequence[Receipt]]:
+        """Deliver in order.
+
+        `pause` is called between requests, and may raise. `heed` gets each answer, with the attempt of the newest
+        record that it is about.
 
         Raises:
             RetryLater: if the rest can't be delivered now.
@@ -122,14 +126,12 @@ class Batches:
         if start < len(encoded):
             yield encoded[start:]
 
-    def _send(
-        self, batch: Sequence[tuple[Record, bytes]], heed: Callable[[dict[str, Any]], None]
-    ) -> Iterator[Sequence[Receipt]]:
+    def _send(self, batch: Sequence[tuple[Record, bytes]], heed: Heed) -> Iterator[Sequence[Receipt]]:
         body = _OPENING + b",".join(event for _, event in batch) + _CLOSING
         answer = self._client.post(f"/training/jobs/{job_segment(self._job)}/events", body)
         try:
             content = read_answer(answer, json_only=NOT_FOUND)
-            heed(content)
+            heed(batch[-1][0].attempt, content)
             receipts = _receipts(batch, content)
         except Rejected as refusal:
             if answer.status in NOT_FOUND:

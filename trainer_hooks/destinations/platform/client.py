@@ -70,10 +70,12 @@ class Client:
         Raises:
             RetryLater: if no whole answer came within the deadline.
         """
-        return self._ask("GET", path, None, {})
+        return self._ask("GET", path, None, {}, self._total)
 
-    def post(self, path: str, body: bytes, *, key: str | None = None) -> Answer:
+    def post(self, path: str, body: bytes, *, key: str | None = None, within: float | None = None) -> Answer:
         """What the server answers to a JSON body; `key` goes along as `Idempotency-Key`.
+
+        `within` so many seconds, where that is less than what the client gives to all.
 
         Raises:
             RetryLater: if no whole answer came within the deadline; the server may have acted all the same.
@@ -82,23 +84,23 @@ class Client:
         headers = {"Content-Type": "application/json"}
         if key is not None:
             headers["Idempotency-Key"] = quote(key, safe="/:@+")  # a run's name may hold what no header can
-        return self._ask("POST", path, body, headers)
+        return self._ask("POST", path, body, headers, self._total if within is None else min(within, self._total))
 
     def close(self) -> None:
         """Close the connection."""
         self._loop.run_until_complete(self._http.aclose())
         self._loop.close()
 
-    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str], within: float) -> Answer:
         if token := self._current_token():
             headers["Authorization"] = f"Bearer {token}"
         # Credentials in the address would otherwise take the place of the token.
         base = without_userinfo(self._url) if token else self._url
         request = self._http.build_request(method, base + path, content=body, headers=headers)
         try:
-            answer = self._loop.run_until_complete(asyncio.wait_for(self._exchange(request), self._total))
+            answer = self._loop.run_until_complete(asyncio.wait_for(self._exchange(request), within))
         except asyncio.TimeoutError as error:
-            message = f"{without_userinfo(str(request.url))} gave no whole answer within {self._total:g} s"
+            message = f"{without_userinfo(str(request.url))} gave no whole answer within {within:g} s"
             raise RetryLater(message) from error
         except (httpx.HTTPError, OSError, UnicodeError) as error:
             message = f"{without_userinfo(str(request.url))}: {type(error).__name__}: {str(error) or 'no further word'}"

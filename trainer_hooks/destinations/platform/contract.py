@@ -56,7 +56,8 @@ def _started(telling: Telling, event: RunStarted) -> Call:
     if event.operation == "training":
         # B wants a number of epochs above 0: where it is not known, the least that it can be.
         total = event.total_epochs or event.total_iterations or 1
-        return _progress(telling, 0, total, 0.0, {"metrics": None, "checkpoint_path": None})
+        done = event.epoch or event.iteration or 0
+        return _progress(telling, done, total, _percent(done, total), {"metrics": None, "checkpoint_path": None})
     if event.operation in routes.WITHOUT_JOB:
         return logs.evaluation_started(telling, event)
     payload = {

@@ -31,7 +31,7 @@ from trainer_hooks.integrations.mmengine.own_clearml import hold_back
 from trainer_hooks.integrations.mmengine.work import ON_EVERY_RANK, STAGES, Work
 from trainer_hooks.run import load_settings
 from trainer_hooks.settings import is_secret, trust_checkpoints
-from trainer_hooks.shield import Observer, Patch, attempt, followed, observed, resuming
+from trainer_hooks.shield import Observer, Patch, attempt, followed, observed
 
 _METHODS: dict[str, Operation] = {"train": "training", "val": "validation", "test": "test"}
 _works: weakref.WeakKeyDictionary[Any, Work] = weakref.WeakKeyDictionary()
@@ -194,8 +194,7 @@ def _resume(runner: Any, opener: Opener) -> bool:
     if runner._resume:  # noqa: SLF001 - there is no other way to ask, nor to say it below
         return False
     try:
-        with resuming():
-            restored = opener.restore()
+        restored = opener.restore()
     except CannotResume as error:
         _begin(runner, "training", opener)
         _works[runner].failed(runner, error)

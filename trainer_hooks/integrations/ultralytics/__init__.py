@@ -143,10 +143,11 @@ class _Construction(Observer):
         if overrides is None or overrides.get("resume"):  # the user's own
             return
         try:
-            with resuming():
-                restored = self._opener.restore()
-                if restored is not None and resume.point(overrides, restored):
-                    _restored[trainer] = restored
+            restored = self._opener.restore()
+            if restored is not None:
+                with resuming():
+                    if resume.point(overrides, restored):
+                        _restored[trainer] = restored
         except CannotResume as error:
             _begin(trainer, self._opener).run.end_with(error)
             raise

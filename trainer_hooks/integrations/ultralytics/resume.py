@@ -29,13 +29,16 @@ def overrides_of(arguments: tuple[Any, ...], options: dict[str, Any]) -> Mutable
 
 def point(overrides: MutableMapping[str, Any], restored: Restored) -> bool:
     """Have the trainer that is built with these go on from the checkpoint; False where there is nothing left to do."""
-    epochs = overrides.get("epochs") or DEFAULT_CFG.epochs
-    if restored.epoch is not None and restored.epoch >= epochs:
-        _log.warning("all %s epochs are done: there is nothing to resume, and the training begins anew", epochs)
+    content = torch.load(restored.path, map_location="cpu", weights_only=False)  # as the host itself loads it
+    arguments = content.get("train_args") or {}
+    done, epochs = content.get("epoch", -1) + 1, arguments.get("epochs", DEFAULT_CFG.epochs)
+    if not 0 < done < epochs or content.get("optimizer") is None:
+        _log.warning("%s is of a finished training: there is nothing to resume, and it begins anew", restored.path)
         return False
-    _move_to_a_folder_that_can_be_written(restored.path, overrides)
+    folder = arguments.get("save_dir")
+    moved = folder is not None and not _can_be_written(Path(folder))
     # In place: `Model.train` looks into the same mapping afterwards.
-    overrides["resume"] = str(restored.path)
+    overrides["resume"] = str(_moved(content, overrides, restored) if moved else restored.path)
     return True
 
 
@@ -47,22 +50,18 @@ def settle(trainer: Any, restored: Restored) -> None:
     restored.fetch_best(trainer.best)
 
 
-def _move_to_a_folder_that_can_be_written(checkpoint: Path, overrides: MutableMapping[str, Any]) -> None:
-    """The host writes to the folder that the checkpoint names, which need not be possible in this container.
+def _moved(content: dict[str, Any], overrides: MutableMapping[str, Any], restored: Restored) -> Path:
+    """A copy of the checkpoint that names a folder which can be written here: the host goes on in the one it names.
 
-    Versions before 8.4.100 have no argument for it, so it is changed in the checkpoint, which is our own copy.
+    Versions before 8.4.100 have no argument for it.
     """
-    content = torch.load(checkpoint, map_location="cpu", weights_only=False)  # as the host itself loads it
-    arguments = content.get("train_args")
-    folder = arguments.get("save_dir") if isinstance(arguments, dict) else None
-    if folder is None or _can_be_written(Path(folder)):
-        return
-    own = get_save_dir(get_cfg(DEFAULT_CFG, {name: overrides[name] for name in _NAMING if name in overrides}))
-    _log.warning("%s can't be written here: the resumed training writes to %s", folder, own)
-    arguments |= {"save_dir": str(own), "project": str(Path(own).parent), "name": Path(own).name}
-    changed = checkpoint.with_suffix(f".{os.getpid()}")
-    torch.save(content, changed)
-    changed.replace(checkpoint)
+    own = Path(get_save_dir(get_cfg(DEFAULT_CFG, {name: overrides[name] for name in _NAMING if name in overrides})))
+    _log.warning("%s can't be written here: the resumed training writes to %s", content["train_args"]["save_dir"], own)
+    content["train_args"] |= {"save_dir": str(own), "project": str(own.parent), "name": own.name}
+    copy = restored.folder / f"moved-{os.getpid()}{restored.path.suffix}"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(content, copy)
+    return copy
 
 
 def _can_be_written(folder: Path) -> bool:
