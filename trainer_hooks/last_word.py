@@ -33,7 +33,10 @@ def claiming(run_directory: Path, timeout: float) -> Iterator[None]:
 
 
 def recent_state(run_directory: Path, attempt: int) -> RunState:
-    """What the ends of the segments say of an attempt: journals can be long, and whether it has ended stands there."""
+    """What the ends of the segments say of an attempt: journals can be long, and whether it has ended stands there.
+
+    How far it was need not stand there.
+    """
     ends = {number: max(0, size - _TAIL) for number, size in sizes(run_directory).items()}
     return state_of(read_records(run_directory, ends), attempt)
 
@@ -50,10 +53,9 @@ def say(run_directory: Path, header: SegmentOpened, writer: str, tell: Callable[
 
 def say_claimed(run_directory: Path, header: SegmentOpened, writer: str, tell: Callable[[RunState], AnyEvent]) -> None:
     """`say`, for one who has the lock already."""
-    state = recent_state(run_directory, header.attempt)
-    if state.ended is not None:
+    if recent_state(run_directory, header.attempt).ended is not None:
         return
-    event = tell(state)
+    event = tell(state_of(read_records(run_directory), header.attempt))
     journal = Journal.beside(run_directory, header, writer)
     try:
         journal.append(event)
