@@ -86,10 +86,13 @@ class _Stacks:
 stacks = _Stacks()
 
 
-def read_stack(run_directory: Path, attempt: int) -> str | None:
-    """What the crash of an attempt's process has left; None if there is nothing."""
+def read_stack(run_directory: Path, attempt: int, since: float = 0.0) -> str | None:
+    """What the crash of an attempt's process has left; None if there is nothing, or nothing since that time."""
+    path = _path(run_directory, attempt)
     try:
-        text = _path(run_directory, attempt).read_text(errors="replace")
+        if path.stat().st_mtime < since:
+            return None
+        text = path.read_text(errors="replace")
     except OSError:
         return None
     # The last one: a host may live on after a fault that its own handler mends.

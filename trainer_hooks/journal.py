@@ -420,6 +420,16 @@ def owner(headers: Mapping[int, SegmentOpened], attempt: int | None = None) -> S
     return next(header for _, header in sorted(headers.items()) if header.attempt == newest)
 
 
+def last_written(run_directory: Path, attempt: int) -> float:
+    """When the process that an attempt belongs to has last written, by the file system's clock; 0.0 if it never has."""
+    headers = {n: header for n, header in read_headers(run_directory).items() if header.attempt == attempt}
+    if not headers:
+        return 0.0
+    first = owner(headers, attempt)
+    own = {n for n, header in headers.items() if (header.process, header.writer) == (first.process, first.writer)}
+    return max(path.stat().st_mtime for number, path in segments(run_directory) if number in own)
+
+
 def sizes(run_directory: Path) -> Cursor:
     """The size of each segment in bytes: the cursor at the journal's present end."""
     return {number: path.stat().st_size for number, path in segments(run_directory)}
