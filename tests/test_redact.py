@@ -176,6 +176,10 @@ def test_a_credential_in_a_text_is_masked_by_what_stands_around_it(text):
         ("note='password=hunter2 lr=0.1'", f"note='password={MASK} lr=0.1'"),
         ("password=abc,token: hunter2 lr=0.1", f"password={MASK} {MASK} lr=0.1"),
         ("password=abc,token='correct horse' lr=0.1", f"password={MASK}' lr=0.1"),
+        (
+            r'{"body": "{\"password\": \"correct horse\", \"lr\": 1}"}',
+            rf'{{"body": "{{\"password\": \"{MASK}\", \"lr\": 1}}"}}',
+        ),
         ("password='' lr=0.1", "password='' lr=0.1"),
     ],
 )
@@ -393,6 +397,7 @@ HOSTILE_PIECES = [
     "password", "password: ", "sk-", "sk", "-", "_", "ghp_", "AKIA", "hf_", "a-", "a.", "x=", "'", '"', "&sig=",
     "?sig=", "--a ", "-a", "--a  ", " -token ", "a_password_", "key\n", "\\", "A1", "secret-secret ",
     "password='", "password='\\", 'token="""', "token=b", "cookie:", "cookie: \n", "?token=", "--token '", "password==",
+    'token=\\"', 'token\\":\\\\"',
     "password=x,", "password=x'",
 ]  # fmt: skip
 

@@ -67,11 +67,11 @@ _SECRET_PAIRS = frozenset(
 _PLACES = frozenset(["file", "path", "dir", "directory", "sock", "oldpwd"])
 # `name=value`, `"name": "value"`: the rule by name, for texts. The first pattern spares most texts the second.
 _MAY_NAME_ONE = re.compile(r"(?i)passw|pwd|passphrase|secret|token|key|credential|cookie")
-_NAMED = re.compile(r"\b([A-Za-z_][\w-]{1,60})(['\"]?)\s{0,2}[=:]{1,2}>?\s{0,2}(?!\s)")
+_NAMED = re.compile(r"\b([A-Za-z_][\w-]{1,60})((?:\\{0,3}['\"])?)\s{0,2}[=:]{1,2}>?\s{0,2}(?!\s)")
 # `--name value`, the same for command lines.
 _OPTION = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]{1,60})()\s{1,3}(?![\s-])")
 # How far a value goes, by what it begins with and where it stands.
-_QUOTE = re.compile(r"[bBrRuUfF]{0,2}('''|\"\"\"|['\"])")
+_QUOTE = re.compile(r"[bBrRuUfF]{0,2}('''|\"\"\"|\\{0,3}['\"])")  # JSON within JSON has backslashes before it
 _TO_THE_QUOTE = {quote: re.compile(rf"\\.|{quote}", re.DOTALL) for quote in ("'''", '"""', "'", '"')}
 _TO_THE_BLANK = re.compile(r"\S*")
 _IN_A_MAPPING = re.compile(r"[^\s,;)}\]]*")
@@ -353,10 +353,13 @@ def _value_behind(name: re.Match[str]) -> tuple[int, int]:
 
 def _closing(quote: re.Match[str]) -> int:
     """Where the quotation ends: at the same quote, or with the line if that never comes."""
-    for found in _TO_THE_QUOTE[quote[1]].finditer(quote.string, quote.end()):
-        if found[0] == quote[1]:
-            return found.start()
-    return _end(_TO_THE_END_OF_THE_LINE, quote.string, quote.end())
+    text, mark = quote.string, quote[1]
+    if mark in _TO_THE_QUOTE:
+        ends = (found.start() for found in _TO_THE_QUOTE[mark].finditer(text, quote.end()) if found[0] == mark)
+        end = next(ends, -1)
+    else:
+        end = text.find(mark, quote.end())
+    return end if end >= 0 else _end(_TO_THE_END_OF_THE_LINE, text, quote.end())
 
 
 def _end(form: re.Pattern[str], text: str, start: int) -> int:
