@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
 
+from tests.cli.parts import TRAINING, write_run
 from trainer_hooks.deaths import Death, learn
 from trainer_hooks.events import EpochEnded, RankFailed, RunFailed, RunInterrupted, RunLost, RunStarted, SignalReceived
 from trainer_hooks.faults import forget_stack
 from trainer_hooks.history import RunState
+from trainer_hooks.journal import Journal, owner, read_headers, segments
 from trainer_hooks.redact import Redactor
 
 STACK = 'Fatal Python error: Aborted\n\nCurrent thread 0x1 (most recent call first):\n  File "train.py", line 1'
@@ -102,6 +105,21 @@ def test_the_stack_is_read_without_secrets_and_only_the_last_one(tmp_path) -> No
     assert death.stack == f"{STACK} password=****"
     assert "hunter4444" not in (death.output or "")
     assert learn(tmp_path, 2, Redactor()).stack is None
+
+
+def test_where_the_status_is_unknown_a_fault_that_the_process_has_survived_is_not_the_cause(tmp_path) -> None:
+    directory = write_run(tmp_path, "run", TRAINING)
+    (directory / "fault-1.log").write_text(STACK)
+    other = Journal.beside(directory, owner(read_headers(directory)), "courier")
+    other.append(EpochEnded(epoch=3))
+    other.close()
+    training, courier = (path for _, path in segments(directory))
+    os.utime(courier, (2000, 2000))
+    os.utime(directory / "fault-1.log", (1000, 1000))
+    for last_word, stack in ((1002, None), (1000.5, STACK), (900, STACK)):
+        os.utime(training, (last_word, last_word))
+        assert learn(directory, 1, Redactor()).stack == stack
+        assert learn(directory, 1, Redactor(), status=-signal.SIGABRT).stack == STACK
 
 
 def test_a_file_without_a_stack_is_not_kept(tmp_path) -> None:

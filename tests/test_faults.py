@@ -107,3 +107,72 @@ def test_a_forked_childs_crash_is_not_its_parents(tmp_path: Path) -> None:
     stack = read_stack(tmp_path, 1)
     assert stack is not None
     assert (tmp_path / "fault-1.log").read_text().count("Fatal Python error") == 1
+
+
+# A C library's handler stands for the host's: of those, Python's own `signal` knows nothing.
+HANDLERS = """
+libc = ctypes.CDLL(None)
+libc.signal.restype = ctypes.c_void_p
+libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)
+mended = HANDLER(lambda number: os.write(1, b"mended\\n"))
+def mend(number):
+    libc.signal(number, ctypes.cast(mended, ctypes.c_void_p))
+"""
+FATAL = ["SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS", "SIGILL"]
+
+
+@pytest.mark.parametrize("name", FATAL)
+def test_a_handler_that_the_host_had_before_the_run_stays(tmp_path: Path, name: str) -> None:
+    script = f"""
+stacks.release(place, 1)
+{HANDLERS}
+mend(signal.{name})
+stacks.keep_in(place, 2)
+print(faulthandler.is_enabled(), flush=True)
+os.kill(os.getpid(), signal.{name})
+stacks.release(place, 2)
+os.kill(os.getpid(), signal.{name})
+in_a_child(lambda: os.kill(os.getpid(), signal.{name}))
+"""
+    assert ended(tmp_path, script) == (0, "False\nmended\nmended\nmended\n0\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FATAL)
+def test_a_handler_that_the_host_sets_while_a_run_is_open_stays(tmp_path: Path, name: str) -> None:
+    script = f"""
+{HANDLERS}
+mend(signal.{name})
+in_a_child(lambda: os.kill(os.getpid(), signal.{name}))
+stacks.release(place, 1)
+os.kill(os.getpid(), signal.{name})
+"""
+    assert ended(tmp_path, script) == (0, "mended\n0\nmended\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_handler_in_python_is_called_after_the_run_and_a_crash_dies_of_its_signal(tmp_path: Path) -> None:
+    script = """
+signal.signal(signal.SIGABRT, lambda *_: print("called", flush=True))
+stacks.release(place, 1)
+os.kill(os.getpid(), signal.SIGABRT)
+in_a_child(crash)
+crash()
+"""
+    assert ended(tmp_path, script) == (-signal.SIGSEGV, f"called\n{-signal.SIGSEGV}\n", "")
+    assert list(tmp_path.iterdir()) == [], "what crashes after the run is no news of it"
+
+
+def test_a_handler_set_meanwhile_outlives_a_real_run(tmp_path: Path) -> None:
+    script = """
+stacks.release(place, 1)
+import trainer_hooks
+run = trainer_hooks.start_run(directory=str(place), delivery="none")
+print(faulthandler.is_enabled(), flush=True)
+signal.signal(signal.SIGABRT, lambda *_: sys.exit(7))
+run.complete()
+os.kill(os.getpid(), signal.SIGABRT)
+"""
+    status, out, _ = ended(tmp_path, script)
+    assert (status, out) == (7, "True\n")

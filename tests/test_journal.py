@@ -682,6 +682,25 @@ def test_what_a_limit_drops_is_on_disk_before_anything_that_follows_and_soon_whe
     assert kept(tmp_path, Logged) + dropped(tmp_path) == count + 1
 
 
+def test_log_records_dropped_between_metrics_do_not_become_longer_counts(tmp_path):
+    journal = limited(tmp_path)
+    while sizes(tmp_path)[1] < LIMIT * 0.76:
+        journal.append(metric(0))
+    began = time.monotonic()
+    for number in range(1, 41):
+        journal.append(Logged(level="INFO", message=f"line {number}"))
+        journal.append(metric(number))
+    assert iterations(tmp_path)[-40:] == list(range(1, 41))
+    assert kept(tmp_path, RecordsDropped) <= 2 + time.monotonic() - began
+    journal.append(EpochEnded(epoch=1, metrics={}))
+    assert dropped(tmp_path) == 40, "in front of what is never dropped stands the whole count"
+    journal.append(Logged(level="INFO", message="one more"))
+    journal.append(metric(41))
+    journal.close()
+    assert dropped(tmp_path) == 41
+    assert kept(tmp_path, Logged) == 0
+
+
 def test_a_limit_is_warned_of_once(tmp_path, caplog):
     journal = limited(tmp_path, limit=1)
     for number in range(100):

@@ -11,8 +11,8 @@ import pytest
 from tests.cli.parts import write_run, write_run_of_a_dead_process
 from tests.disks import small_disk
 from trainer_hooks.attempts import claim
-from trainer_hooks.events import TERMINAL, RunCompleted, RunLost
-from trainer_hooks.journal import owner, read_headers, read_records
+from trainer_hooks.events import TERMINAL, EpochEnded, MetricsLogged, RunCompleted, RunLost, RunStarted
+from trainer_hooks.journal import owner, read_headers, read_records, sizes
 from trainer_hooks.last_word import say
 from trainer_hooks.settings import Settings
 
@@ -67,6 +67,15 @@ def test_it_tells_how_far_the_attempt_was(tmp_path):
     say(directory, header_of(directory), "courier", lost("gone"))
     say(directory, header_of(directory), "supervisor", lost("gone twice"))
     assert terminals(directory) == [RunLost(reason="gone", epoch=2)]
+
+
+def test_it_tells_how_far_the_attempt_was_where_that_stands_far_back_in_a_long_journal(tmp_path):
+    epochs = [EpochEnded(epoch=epoch, total_epochs=10) for epoch in range(1, 6)]
+    iterations = [MetricsLogged(metrics={"loss": 1.5, "x" * 400: 1}, iteration=number) for number in range(1, 3001)]
+    directory = write_run(tmp_path, "run", [RunStarted(total_epochs=10), *epochs, *iterations])
+    assert sizes(directory)[1] > 1 << 20
+    say(directory, header_of(directory), "courier", lost("gone"))
+    assert terminals(directory) == [RunLost(reason="gone", epoch=5, iteration=3000)]
 
 
 def test_an_attempt_that_has_ended_is_left_as_it_is(tmp_path):

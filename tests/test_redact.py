@@ -156,6 +156,38 @@ def test_a_credential_in_a_text_is_masked_by_what_stands_around_it(text):
 
 
 @pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password='correct horse battery' lr=0.1", f"password='{MASK}' lr=0.1"),
+        ('{"password": "correct \\" horse", "lr": 0.1}', f'{{"password": "{MASK}", "lr": 0.1}}'),
+        ("{'password': b'correct horse', 'lr': 0.1}", f"{{'password': b'{MASK}', 'lr': 0.1}}"),
+        ('password = """correct\nhorse"""\nnext', f'password = """{MASK}"""\nnext'),
+        ("password='correct horse\nnext line", f"password='{MASK}\nnext line"),
+        ("if token == 'correct horse':", f"if token == '{MASK}':"),
+        ("password=Xy&9$kQ2zz lr=0.1", f"password={MASK} lr=0.1"),
+        ("--password=se,cret9 --lr 0.1", f"--password={MASK} --lr 0.1"),
+        ("--password se;cret)9 --lr 0.1", f"--password {MASK} --lr 0.1"),
+        ("--password 'correct horse' --lr 0.1", f"--password '{MASK}' --lr 0.1"),
+        ("Cookie: a=b; csrftoken=X\nHost: x", f"Cookie: {MASK}\nHost: x"),
+        ("Set-Cookie: a=b; Path=/; HttpOnly\r\nHost: x", f"Set-Cookie: {MASK}\r\nHost: x"),
+        ("{'Cookie': 'a=b; c=d', 'Host': 'x'}", f"{{'Cookie': '{MASK}', 'Host': 'x'}}"),
+        ('{"pin_secret":1234,"lr":0.1}', f'{{"pin_secret":{MASK},"lr":0.1}}'),
+        ("url=http://x/?token=correct,horse&page=2", f"url=http://x/?token={MASK}&page=2"),
+        ("note='password=hunter2 lr=0.1'", f"note='password={MASK} lr=0.1'"),
+        ("password=abc,token: hunter2 lr=0.1", f"password={MASK} {MASK} lr=0.1"),
+        ("password=abc,token='correct horse' lr=0.1", f"password={MASK}' lr=0.1"),
+        (
+            r'{"body": "{\"password\": \"correct horse\", \"lr\": 1}"}',
+            rf'{{"body": "{{\"password\": \"{MASK}\", \"lr\": 1}}"}}',
+        ),
+        ("password='' lr=0.1", "password='' lr=0.1"),
+    ],
+)
+def test_a_credential_in_a_text_is_masked_to_its_end_and_no_further(text, shown):
+    assert Redactor().text(text) == shown
+
+
+@pytest.mark.parametrize(
     "key",
     [
         "AKIAIOSFODNN7EXAMPLE",
@@ -364,6 +396,9 @@ HOSTILE_PIECES = [
     "a", " ", "=", ":", "://", "://a:", "@", "authorization", "authorization ", "bearer ", "Bearer", "token=", "token",
     "password", "password: ", "sk-", "sk", "-", "_", "ghp_", "AKIA", "hf_", "a-", "a.", "x=", "'", '"', "&sig=",
     "?sig=", "--a ", "-a", "--a  ", " -token ", "a_password_", "key\n", "\\", "A1", "secret-secret ",
+    "password='", "password='\\", 'token="""', "token=b", "cookie:", "cookie: \n", "?token=", "--token '", "password==",
+    'token=\\"', 'token\\":\\\\"',
+    "password=x,", "password=x'",
 ]  # fmt: skip
 
 

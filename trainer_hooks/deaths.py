@@ -12,10 +12,12 @@ from trainer_hooks.errors import ErrorType
 from trainer_hooks.events import AnyEvent, ErrorKind, RunFailed, RunInterrupted, RunLost
 from trainer_hooks.faults import forget_stack, read_stack
 from trainer_hooks.history import RunState
+from trainer_hooks.journal import last_written
 from trainer_hooks.redact import Redactor
 
 _CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT})
 _OF_A_SIGNAL = 128
+_A_CRASH_TAKES = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,13 @@ def learn(
     out_of_memory: bool = False,
     output: str | None = None,
 ) -> Death:
-    """What is known of the death of the attempt's process: this, and the stack that it may have left."""
-    stack = redactor.word(read_stack(run_directory, attempt))
+    """What is known of the death of the attempt's process: this, and the stack that it may have left.
+
+    Where no status tells of a crash, a stack counts only if the process has written nothing after it: else it has
+    survived that fault.
+    """
+    since = last_written(run_directory, attempt) - _A_CRASH_TAKES if status is None else 0.0
+    stack = redactor.word(read_stack(run_directory, attempt, since))
     forget_stack(run_directory, attempt)
     return Death(status=status, out_of_memory=out_of_memory, stack=stack, output=redactor.word(output))
 

@@ -135,6 +135,10 @@ def _copy_around_holes(source: int, target: int) -> bool:
     # Also below its size are the blocks of compressed files, but not by so much.
     if status.st_blocks * _BLOCK >= status.st_size // 2:
         return False
+    try:
+        os.fdatasync(source)  # what is yet to get its blocks may look like a hole
+    except OSError:
+        return False
     for start, end in _extents(source, status.st_size):
         position = start
         while position < end and (piece := os.pread(source, min(_PIECE, end - position), position)):

@@ -23,7 +23,8 @@ No line is longer than about 3 MiB: of a larger event the longest texts, lists a
 event behind it says so.
 
 Beyond a declared limit (`Journal.limit_to`, the setting `journal_limit`) what `events.DROPPABLE` names is not written
-any more, and counted in `records_dropped` events: with the next event that is written, and every second.
+any more, and counted in `records_dropped` events: before the next event that is never dropped, at the end, and once a
+second while others come.
 """
 
 from __future__ import annotations
@@ -246,13 +247,18 @@ class Journal:
 
     def _is_dropped(self, event: AnyEvent) -> bool:
         if self._filled < self._limit * DROPPABLE.get(type(event), math.inf):
-            if self._over:
+            # Not in front of each that may be dropped itself: the counts would take more room than what they count.
+            if self._over and (type(event) not in DROPPABLE or self._is_time_to_tell):
                 self._tell_over()
             return False
         self._over += 1
-        if time.monotonic() - self._over_told >= _TELL_EVERY:
+        if self._is_time_to_tell:
             self._tell_over()
         return True
+
+    @property
+    def _is_time_to_tell(self) -> bool:
+        return time.monotonic() - self._over_told >= _TELL_EVERY
 
     def _tell_over(self) -> None:
         """Count on disk what was left out since the last time."""
@@ -412,6 +418,16 @@ def owner(headers: Mapping[int, SegmentOpened], attempt: int | None = None) -> S
     """The header of the process that an attempt (by default the newest) belongs to: the one that began it."""
     newest = max(header.attempt for header in headers.values()) if attempt is None else attempt
     return next(header for _, header in sorted(headers.items()) if header.attempt == newest)
+
+
+def last_written(run_directory: Path, attempt: int) -> float:
+    """When the process that an attempt belongs to has last written, by the file system's clock; 0.0 if it never has."""
+    headers = {n: header for n, header in read_headers(run_directory).items() if header.attempt == attempt}
+    if not headers:
+        return 0.0
+    first = owner(headers, attempt)
+    own = {n for n, header in headers.items() if (header.process, header.writer) == (first.process, first.writer)}
+    return max(path.stat().st_mtime for number, path in segments(run_directory) if number in own)
 
 
 def sizes(run_directory: Path) -> Cursor:

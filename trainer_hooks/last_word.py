@@ -11,10 +11,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trainer_hooks.events import AnyEvent, SegmentOpened
+from trainer_hooks.events import AnyEvent, Record, SegmentOpened
 from trainer_hooks.files import locked
 from trainer_hooks.history import RunState, state_of
-from trainer_hooks.journal import Journal, read_records, sizes
+from trainer_hooks.journal import Journal, Reader, read_records, sizes
 
 _LOCK_FILE = "claim.lock"
 _SAID_WITHIN = 5.0
@@ -33,7 +33,10 @@ def claiming(run_directory: Path, timeout: float) -> Iterator[None]:
 
 
 def recent_state(run_directory: Path, attempt: int) -> RunState:
-    """What the ends of the segments say of an attempt: journals can be long, and whether it has ended stands there."""
+    """What the ends of the segments say of an attempt: journals can be long, and whether it has ended stands there.
+
+    How far it was need not stand there.
+    """
     ends = {number: max(0, size - _TAIL) for number, size in sizes(run_directory).items()}
     return state_of(read_records(run_directory, ends), attempt)
 
@@ -44,17 +47,41 @@ def say(run_directory: Path, header: SegmentOpened, writer: str, tell: Callable[
     Raises:
         OSError: if it could not be written, or somebody keeps the lock: it has not been said.
     """
+    known = _Known(run_directory, header)
+    known.catch_up()  # a long journal takes seconds, for which nobody has to wait
     with claiming(run_directory, _SAID_WITHIN):
-        say_claimed(run_directory, header, writer, tell)
+        _say(known, writer, tell)
 
 
 def say_claimed(run_directory: Path, header: SegmentOpened, writer: str, tell: Callable[[RunState], AnyEvent]) -> None:
     """`say`, for one who has the lock already."""
-    state = recent_state(run_directory, header.attempt)
+    _say(_Known(run_directory, header), writer, tell)
+
+
+class _Known:
+    """All that the journal says of the attempt: its end alone does not tell how far the attempt was."""
+
+    def __init__(self, run_directory: Path, header: SegmentOpened) -> None:
+        self.run_directory = run_directory
+        self.header = header
+        self._reader = Reader(run_directory)
+        self._state = RunState()
+
+    def catch_up(self) -> RunState:
+        """Its state by now."""
+        while found := self._reader.read():
+            for item in found:
+                if isinstance(item, Record) and item.attempt == self.header.attempt:
+                    self._state.apply(item.event)
+        return self._state
+
+
+def _say(known: _Known, writer: str, tell: Callable[[RunState], AnyEvent]) -> None:
+    state = known.catch_up()
     if state.ended is not None:
         return
     event = tell(state)
-    journal = Journal.beside(run_directory, header, writer)
+    journal = Journal.beside(known.run_directory, known.header, writer)
     try:
         journal.append(event)
         problem = journal.at_risk

@@ -67,9 +67,18 @@ _SECRET_PAIRS = frozenset(
 _PLACES = frozenset(["file", "path", "dir", "directory", "sock", "oldpwd"])
 # `name=value`, `"name": "value"`: the rule by name, for texts. The first pattern spares most texts the second.
 _MAY_NAME_ONE = re.compile(r"(?i)passw|pwd|passphrase|secret|token|key|credential|cookie")
-_NAMED = re.compile(r"\b([A-Za-z_][\w-]{1,60})(['\"]?\s{0,2}[=:]\s{0,2}['\"]?)(?![\s'\"])([^\s'\",;&)}\]]+)")
+_NAMED = re.compile(r"\b([A-Za-z_][\w-]{1,60})((?:\\{0,3}['\"])?)\s{0,2}[=:]{1,2}>?\s{0,2}(?!\s)")
 # `--name value`, the same for command lines.
-_OPTION = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]{1,60})(\s{1,3})(?![\s'\"-])([^\s'\",;]+)")
+_OPTION = re.compile(r"(?<!\S)(--?[A-Za-z][\w-]{1,60})()\s{1,3}(?![\s-])")
+# How far a value goes, by what it begins with and where it stands.
+_QUOTE = re.compile(r"[bBrRuUfF]{0,2}('''|\"\"\"|\\{0,3}['\"])")  # JSON within JSON has backslashes before it
+_TO_THE_QUOTE = {quote: re.compile(rf"\\.|{quote}", re.DOTALL) for quote in ("'''", '"""', "'", '"')}
+_TO_THE_BLANK = re.compile(r"\S*")
+_IN_A_MAPPING = re.compile(r"[^\s,;)}\]]*")
+_IN_A_QUERY = re.compile(r"[^\s&\"<>]*")
+_TO_THE_END_OF_THE_LINE = re.compile(r"[^\r\n]*")
+_BEFORE_A_QUERY = ("?", "&", "#")
+_COOKIES = frozenset(["cookie", "set-cookie"])
 _PASSWORD = re.compile(r"://[^/\s:@]{0,200}:([^/\s@]{1,4096})@")
 # Long, in one piece, with digits in it, and no path.
 _KEY = re.compile(r"(?![/.~])(?=\D*\d)[^\s:]{16,}")
@@ -185,7 +194,7 @@ class Redactor:
         for pattern, replacement in _IN_TEXT:
             text = pattern.sub(replacement, text)
         if _MAY_NAME_ONE.search(text):
-            text = _OPTION.sub(_masked_if_secret, _NAMED.sub(_masked_if_secret, text))
+            text = _without_named(_OPTION, _without_named(_NAMED, text))
         return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -310,9 +319,52 @@ def _masks(name: str, value: Any) -> bool:
     return not says_nothing and is_secret_name(name)
 
 
-def _masked_if_secret(found: re.Match[str]) -> str:
-    name, between, _ = found.groups()
-    return f"{name}{between}{MASK}" if is_secret_name(name) else found[0]
+def _without_named(pattern: re.Pattern[str], text: str) -> str:
+    """The text, each value masked in front of which the pattern finds the name of a secret."""
+    parts = []
+    position = done = 0
+    while found := pattern.search(text, position):
+        position = found.end()  # and not the value's: a further name may stand in it, and its own value behind it
+        within = position < done and not _QUOTE.match(text, position)
+        if within or not is_secret_name(found[1]):
+            continue
+        start, end = _value_behind(found)
+        if start > done and start < end:
+            parts += [text[done:start], MASK]
+        done = max(done, end) if start < end else done
+    return "".join([*parts, text[done:]])
+
+
+def _value_behind(name: re.Match[str]) -> tuple[int, int]:
+    """From where to where the value stands that such a name has; rather more than too little of it."""
+    text, start = name.string, name.end()
+    quote = _QUOTE.match(text, start)
+    if quote:
+        return quote.end(), _closing(quote)
+    if name[2]:
+        form = _IN_A_MAPPING
+    elif name[1].lower() in _COOKIES:
+        form = _TO_THE_END_OF_THE_LINE
+    else:
+        before = text[max(0, name.start() - 1) : name.start()]
+        form = _IN_A_QUERY if before in _BEFORE_A_QUERY else _TO_THE_BLANK
+    return start, _end(form, text, start)
+
+
+def _closing(quote: re.Match[str]) -> int:
+    """Where the quotation ends: at the same quote, or with the line if that never comes."""
+    text, mark = quote.string, quote[1]
+    if mark in _TO_THE_QUOTE:
+        ends = (found.start() for found in _TO_THE_QUOTE[mark].finditer(text, quote.end()) if found[0] == mark)
+        end = next(ends, -1)
+    else:
+        end = text.find(mark, quote.end())
+    return end if end >= 0 else _end(_TO_THE_END_OF_THE_LINE, text, quote.end())
+
+
+def _end(form: re.Pattern[str], text: str, start: int) -> int:
+    found = form.match(text, start)
+    return found.end() if found else start
 
 
 def _plain_number(value: float) -> Any:
