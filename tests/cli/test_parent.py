@@ -128,6 +128,14 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         assert heard(process, 0) == []
 
 
+def test_the_commands_end_is_noticed_where_sigchld_was_blocked() -> None:
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+
+    done = subprocess.run([*RUN, "sh", "-c", "exit 5"], preexec_fn=block, timeout=30, check=False)
+    assert done.returncode == 5
+
+
 def test_a_killed_parent_takes_the_command_with_it() -> None:
     with listening(start_new_session=True) as (process, command):
         process.kill()

@@ -52,6 +52,8 @@ class Child:
             self._relay.end()
             raise
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        # Whoever started us may have it blocked: the command's end would not be noticed.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         stderr.has_been_given()
 
     def wait(self) -> int:
