@@ -108,6 +108,51 @@ def test_a_witness_that_does_not_answer_keeps_no_signal_back() -> None:
     assert wait_until(sifted.unanswered) == [signal.SIGTERM]
 
 
+def test_what_the_witness_heard_of_a_signal_that_was_passed_on_anyway_keeps_no_other_back() -> None:
+    sifted = Sifted()
+    sifted.was_passed_on(signal.SIGTERM)
+    sifted.was_heard(signal.SIGTERM)
+    sifted.was_heard(signal.SIGHUP)
+    sifted.was_passed_on(signal.SIGHUP)
+    sifted.came(signal.SIGTERM)
+    sifted.came(signal.SIGHUP)
+    wait_until(sifted.is_to_ask, what="the question")
+    assert sifted.answered() == [signal.SIGTERM, signal.SIGHUP]
+
+
+def test_what_the_witness_heard_long_ago_keeps_no_signal_back() -> None:
+    sifted = Sifted()
+    sifted.was_heard(signal.SIGTERM)
+    sifted.came(signal.SIGHUP)
+    wait_until(sifted.is_to_ask, what="the question")
+    wait_until(sifted.unanswered, what="the end of the wait, and of what is remembered")
+    sifted.came(signal.SIGTERM)
+    assert sifted.wait is not None
+
+
+# The signal comes when the relay is there, and the command is not.
+EARLY = """
+import os, signal
+from trainer_hooks.cli.child import Child
+from trainer_hooks.cli.stderr import Stderr
+class Early(Stderr):
+    def for_the_command(self):
+        os.killpg(0, signal.SIGTERM)
+        return {}
+print(Child(("sleep", "60"), dict(os.environ), Early()).wait())
+"""
+
+
+def test_a_signal_to_the_whole_group_before_there_is_the_command_reaches_it() -> None:
+    command = [PYTHON, "-c", EARLY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            out, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert out == f"{-signal.SIGTERM}\n"
+
+
 def test_ctrl_c_reaches_the_command_once() -> None:
     with (
         on_a_terminal() as (terminal, keyboard),

@@ -37,10 +37,10 @@ class Child:
         """
         self._stderr = stderr
         self._sifted = Sifted()
-        numbers = to_be_passed_on()
-        self._found = {number: signal.getsignal(number) for number in (*numbers, signal.SIGCHLD)}
+        self._numbers = to_be_passed_on()
+        self._found = {number: signal.getsignal(number) for number in (*self._numbers, signal.SIGCHLD)}
         self._libc = ctypes.CDLL(None)
-        self._relay = Relay(stderr.source, numbers)
+        self._relay = Relay(stderr.source, self._numbers)
         # Blocked meanwhile: one that came between fork and exec would be lost in our handlers.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._found)
         self._catch()
@@ -55,6 +55,8 @@ class Child:
         # Whoever started us may have it blocked: the command's end would not be noticed.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         stderr.has_been_given()
+        for number in self._missed:
+            self._send(number)
 
     def wait(self) -> int:
         """Wait for its end; returns its exit status, or the signal that it died of as a negative number."""
@@ -70,7 +72,7 @@ class Child:
             if status is not None:
                 return status
             for number in alone:
-                os.kill(self._process.pid, number)
+                self._send(number)
 
     def tail(self) -> bytes:
         """The end of what was written to stderr; all that the command wrote has been passed on."""
@@ -81,6 +83,9 @@ class Child:
         for number in came:
             if number == signal.SIGCHLD:
                 self._relay.look_after()
+            elif number in self._missed:
+                self._missed.remove(number)
+                self._sifted.was_passed_on(number)
             else:
                 self._sifted.came(number)
         alone = []
@@ -102,13 +107,19 @@ class Child:
             if os.getppid() != parent:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+        streams = self._stderr.for_the_command()
+        # What has come by now the command does not get from whoever sent it, though the relay may have heard it.
+        self._missed = signal.sigpending() & set(self._numbers)
         return subprocess.Popen(
             command,
             env=environ,
             close_fds=False,
             preexec_fn=be_as_if_alone,  # noqa: PLW1509 - there are no threads here
-            **self._stderr.for_the_command(),
+            **streams,
         )
+
+    def _send(self, number: int) -> None:
+        os.kill(self._process.pid, number)
 
     def _catch(self) -> None:
         self._woken, wakes = os.pipe()
