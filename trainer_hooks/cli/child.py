@@ -119,7 +119,8 @@ class Child:
         )
 
     def _send(self, number: int) -> None:
-        os.kill(self._process.pid, number)
+        with contextlib.suppress(OSError):  # it has become another user's
+            os.kill(self._process.pid, number)
 
     def _catch(self) -> None:
         self._woken, wakes = os.pipe()
