@@ -181,6 +181,24 @@ def test_the_commands_end_is_noticed_where_sigchld_was_blocked() -> None:
     assert done.returncode == 5
 
 
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None, reason="only root can become another user")
+def test_a_command_that_no_signal_may_be_sent_to_is_waited_for() -> None:
+    may_not = ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"]
+    other = ["setpriv", "--reuid=54321", "--clear-groups", "sh", "-c", "echo ready; read _; exit 5"]
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([*may_not, *RUN, *other], start_new_session=True, **streams) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2)
+            process.communicate(b"go on\n", timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 5
+
+
 def test_a_killed_parent_takes_the_command_with_it() -> None:
     with listening(start_new_session=True) as (process, command):
         process.kill()
@@ -264,11 +282,38 @@ def test_a_terminal_is_the_commands_own() -> None:
     assert done.stdout == b"True True True\n"
 
 
-def test_a_stream_that_is_closed_stays_closed() -> None:
-    script = "import os; print([name for name in os.listdir('/proc/self/fd') if int(name) < 3])"
-    command = ["sh", "-c", 'exec "$@" 2>&- <&-', "sh", *RUN, PYTHON, "-c", script]
-    alone = ["sh", "-c", 'exec "$@" 2>&- <&-', "sh", PYTHON, "-c", script]
+@pytest.mark.parametrize("streams", ["3>&1 2>&- <&-", "3>&1 >&- 2>/dev/null", "3>&1 >&- <&-", "3>&1 <&- >&- 2>&-"])
+def test_a_stream_that_is_closed_stays_closed(streams: str) -> None:
+    script = (
+        "import os; os.write(3, repr(sorted(name for name in os.listdir('/proc/self/fd') if int(name) < 3)).encode())"
+    )
+    command = ["sh", "-c", f'exec "$@" {streams}', "sh", *RUN, PYTHON, "-S", "-c", script]
+    alone = ["sh", "-c", f'exec "$@" {streams}', "sh", PYTHON, "-S", "-c", script]
     assert subprocess.check_output(command) == subprocess.check_output(alone)
+
+
+def test_without_any_stream_a_signal_is_heard_once_and_no_process_is_left(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    said.touch()
+    listener = (
+        f"import os\nfile = os.open({str(said)!r}, os.O_WRONLY)\n{LISTENER.replace('os.write(1,', 'os.write(file,')}"
+    )
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *RUN, PYTHON, "-c", listener]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            wait_until(lambda: said.read_text().endswith("\n"), what="the command's start")
+            others = children(process.pid)
+            os.killpg(process.pid, signal.SIGTERM)
+            wait_until(lambda: "SIGTERM" in said.read_text())
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2)
+            process.send_signal(signal.SIGRTMIN)
+            assert process.wait(30) == 7
+        finally:
+            process.kill()
+    assert len(others) == 2
+    wait_until(lambda: not any(is_running(pid, "trainer_hooks") for pid in others), what="the relay's end")
+    assert said.read_text().split()[1:] == ["SIGTERM"]
 
 
 def test_what_others_write_after_the_commands_end_is_passed_on_and_not_waited_for(tmp_path: Path) -> None:
