@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pty
+import resource
 import shutil
 import signal
 import subprocess
@@ -284,9 +286,7 @@ def test_a_terminal_is_the_commands_own() -> None:
 
 @pytest.mark.parametrize("streams", ["3>&1 2>&- <&-", "3>&1 >&- 2>/dev/null", "3>&1 >&- <&-", "3>&1 <&- >&- 2>&-"])
 def test_a_stream_that_is_closed_stays_closed(streams: str) -> None:
-    script = (
-        "import os; os.write(3, repr(sorted(name for name in os.listdir('/proc/self/fd') if int(name) < 3)).encode())"
-    )
+    script = "import os; os.write(3, repr([os.path.exists(f'/proc/self/fd/{stream}') for stream in range(3)]).encode())"
     command = ["sh", "-c", f'exec "$@" {streams}', "sh", *RUN, PYTHON, "-S", "-c", script]
     alone = ["sh", "-c", f'exec "$@" {streams}', "sh", PYTHON, "-S", "-c", script]
     assert subprocess.check_output(command) == subprocess.check_output(alone)
@@ -352,6 +352,44 @@ def test_a_relay_that_somebody_kills_is_replaced() -> None:
         process.stdin.close()
         assert process.stderr.read().split() == ["after"] * 20000
         assert process.wait(30) == 0
+
+
+def test_a_relay_that_cannot_work_is_not_started_again_and_again() -> None:
+    script = "import os, sys\nfor line in sys.stdin: os.write(2, line.encode())"
+    command = [*RUN, PYTHON, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write("before\n")
+        process.stdin.flush()
+        assert process.stderr.readline() == "before\n"
+        (relay,) = (pid for pid in children(process.pid) if is_running(pid, "trainer_hooks.cli"))
+        # The parent has what it takes to start one; the relay has not got one descriptor more.
+        limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        taken = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+        _, second = itertools.islice((number for number in itertools.count() if number not in taken), 2)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (second + 1, limits[1]))
+        began, faults = time.monotonic(), set()
+
+        def relays_that_have_died() -> int:
+            faults.add(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[8])  # of all its dead
+            return len(faults) - 1
+
+        os.kill(relay, signal.SIGKILL)
+        wait_until(lambda: relays_that_have_died() == 4, what="some that fail")
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+        assert time.monotonic() - began > 0.9
+        process.stdin.write("after\n")
+        process.stdin.close()
+        assert process.stderr.read() == "after\n"
+        assert process.wait(30) == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="only root can take /proc away")
+def test_without_proc_stderr_is_passed_on() -> None:
+    without = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc; exec "$@"', "sh"]
+    done = subprocess.run([*without, *RUN, "sh", "-c", "echo said >&2; exit 5"], stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (5, b"said\n")
 
 
 # Deaths

@@ -26,6 +26,7 @@ _CHUNK = 1 << 16
 _DRAINED_AT_MOST = 1 << 20
 _ANSWERS_WITHIN = 1.0
 _TRY_AGAIN_AFTER = 0.5
+_FAILED = 1
 _NOBODY_READS = 3
 _STREAMS = (0, 1, 2)
 
@@ -72,9 +73,12 @@ class Relay:
         if pid == 0:
             return
         self._let_go()
-        if self._source is not None and os.waitstatus_to_exitcode(status) == _NOBODY_READS:
+        ended = os.waitstatus_to_exitcode(status)
+        if self._source is not None and ended == _NOBODY_READS:
             os.close(self._source)  # the command has to notice, as it would have without us
             self._source = None
+        if ended == _FAILED:  # and the next one may well, too
+            time.sleep(_TRY_AGAIN_AFTER)
         while isinstance(ask(self._start), OSError):  # no room for a process just now; there is when the command ends
             time.sleep(_TRY_AGAIN_AFTER)
 
@@ -108,7 +112,7 @@ class Relay:
 
 def _be_the_relay(source: int | None, control: int, speaks: int, signals: list[int]) -> None:
     """Never returns."""
-    status = 1
+    status = _FAILED
     try:
         target = os.dup(2)
         _let_go_of_all_but({source, control, speaks, target})
@@ -128,9 +132,15 @@ def _let_go_of_all_but(kept: set[int | None]) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for handle in _STREAMS:
         os.dup2(nothing, handle)
-    for path in list(Path("/proc/self/fd").iterdir()):
-        handle = int(path.name)
-        if handle not in kept and handle not in _STREAMS:
+    stay = {*kept, *_STREAMS}
+    try:
+        handles = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+    except OSError:  # there is no /proc: by number, which may take long where many are allowed
+        numbers = sorted(handle for handle in stay if handle is not None)
+        for before, after in zip(numbers, [*numbers[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+            os.closerange(before + 1, after)
+    else:
+        for handle in handles - stay:
             with contextlib.suppress(OSError):  # the listing's own
                 os.close(handle)
 
