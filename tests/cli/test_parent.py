@@ -46,9 +46,9 @@ while True:
 
 
 @contextlib.contextmanager
-def listening(**options: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def listening(run: list[str] = RUN, **options: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A command that listens, below `trainer-hooks run`, and its pid."""
-    command = [*RUN, PYTHON, "-c", LISTENER]
+    command = [*run, PYTHON, "-c", LISTENER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
         try:
             assert process.stdout is not None
@@ -216,6 +216,27 @@ def test_what_stops_the_command_is_seen_to_stop_it_and_it_goes_on() -> None:
         assert state(command) == "T"
         process.send_signal(signal.SIGCONT)
         assert heard(process) == ["SIGCONT"]
+
+
+def test_in_the_foreground_whatever_stops_the_command_is_seen_through_all_parents() -> None:
+    with (
+        on_a_terminal() as (terminal, _),
+        listening([*RUN, *RUN], stdin=terminal, stderr=terminal, preexec_fn=own_the_terminal) as (process, command),
+    ):
+        os.kill(command, signal.SIGSTOP)
+        wait_until(lambda: os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)[0], what="the stop")
+        assert state(process.pid) == "T"
+        os.killpg(process.pid, signal.SIGCONT)
+        assert heard(process) == ["SIGCONT"]
+
+
+def test_where_there_is_no_terminal_who_stops_the_command_alone_continues_it_alone() -> None:
+    with listening(start_new_session=True) as (process, command):
+        os.kill(command, signal.SIGSTOP)
+        wait_until(lambda: state(command) == "T", what="the stop")
+        process.send_signal(signal.SIGTERM)
+        os.kill(command, signal.SIGCONT)
+        assert sorted(heard(process, 2)) == ["SIGCONT", "SIGTERM"]
 
 
 def test_the_parent_leaves_no_core_dump_and_no_process(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import resource
 import select
 import signal
 import subprocess
+from pathlib import Path
 from typing import NoReturn
 
 from trainer_hooks.cli.relay import ANSWER, Relay
@@ -137,12 +138,16 @@ class Child:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _look(self) -> int | None:
-        """How the command has ended; None as long as it has not. Where a terminal stops it, this process stops, too."""
+        """How the command has ended; None as long as it has not. Where a terminal stops it, this process stops, too.
+
+        In the foreground of a terminal, whatever stops it: the shell that waits for this process takes over. Elsewhere,
+        who stops the command alone would continue the command alone.
+        """
         pid, status = os.waitpid(self._process.pid, os.WNOHANG | os.WUNTRACED)
         if pid == 0:
             return None
         if os.WIFSTOPPED(status):
-            if os.WSTOPSIG(status) in _STOPS:
+            if os.WSTOPSIG(status) in _STOPS or _is_in_the_foreground():
                 os.kill(os.getpid(), signal.SIGSTOP)
             return None
         self._process.returncode = os.waitstatus_to_exitcode(status)
@@ -161,6 +166,14 @@ def end_as(status: int) -> NoReturn:
         os.kill(os.getpid(), -status)
     # Here, too, as process 1 of a container, which no signal of its own kills.
     os._exit(as_in_a_shell(status))
+
+
+def _is_in_the_foreground() -> bool:
+    try:
+        with Path("/dev/tty").open("rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:  # there is none
+        return False
 
 
 def _read(handle: int) -> bytes:
