@@ -413,6 +413,56 @@ def test_without_proc_stderr_is_passed_on() -> None:
     assert (done.returncode, done.stderr) == (5, b"said\n")
 
 
+# As process 1 of a container
+
+
+FIRST = ["unshare", "--pid", "--fork", "--mount-proc"]
+
+
+def can_be_the_first() -> bool:
+    unshare = shutil.which("unshare")
+    return unshare is not None and subprocess.run([*FIRST, "true"], capture_output=True, check=False).returncode == 0
+
+
+only_as_the_first = pytest.mark.skipif(not can_be_the_first(), reason="no process 1 can be made here")
+
+
+@contextlib.contextmanager
+def the_first_with_a_slow_reader() -> Iterator[subprocess.Popen[bytes]]:
+    """`trainer-hooks run` as process 1; its command has written more than its reader's pipe holds, and has ended."""
+    script = "import os; os.write(2, b'x' * 100_000); print('ended', flush=True)"
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*FIRST, *RUN, PYTHON, "-c", script], start_new_session=True, **streams) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ended\n"
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@only_as_the_first
+def test_as_process_1_it_waits_until_a_slow_reader_has_everything() -> None:
+    with the_first_with_a_slow_reader() as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        assert process.stderr is not None
+        assert len(process.stderr.read()) == 100_000
+        assert process.wait(30) == 0
+
+
+@only_as_the_first
+def test_as_process_1_it_waits_for_a_reader_until_somebody_asks_it_to_end() -> None:
+    with the_first_with_a_slow_reader() as process:
+        (first,) = children(process.pid)
+        wait_until(lambda: len(children(first)) == 1, what="the command's end")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        os.kill(first, signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
 # Deaths
 
 SCRIPT = """

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from trainer_hooks.cli.signals import ended_by_signals
 from trainer_hooks.shield import ask
 
 KEPT = 64 << 10
@@ -57,11 +58,12 @@ class Relay:
     def tail(self) -> bytes:
         """The end of what it has passed on; all that was written before it was asked has been passed on then.
 
-        Nothing where it can't answer: whoever reads there keeps it waiting.
+        Nothing where it can't answer: whoever reads there keeps it waiting. As process 1 of a container, whose end is
+        the relay's, this one waits as the command would have, until somebody asks it to end.
         """
-        self._control.settimeout(_ANSWERS_WITHIN)
+        self._control.settimeout(None if os.getpid() == 1 else _ANSWERS_WITHIN)
         answer = bytearray()
-        with contextlib.suppress(OSError):
+        with ended_by_signals(), contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
             while chunk := self._control.recv(_CHUNK):
                 answer += chunk

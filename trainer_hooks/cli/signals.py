@@ -1,11 +1,13 @@
-"""Which signals the parent of a command passes on: all that are sent to the parent alone."""
+"""Which signals the parent of a command passes on: all that are sent to the parent alone. And which end its waits."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import signal
 import time
 from collections import deque
+from collections.abc import Iterator
 
 _HEARD_WITHIN = 0.1
 _ANSWERS_WITHIN = 1.0
@@ -31,11 +33,22 @@ _OWN = frozenset(
         signal.SIGTTOU,
     ]
 )
+_ENOUGH = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def to_be_passed_on() -> list[int]:
     """The signals; those that are ignored here stay so, as they are in the command."""
     return [number for number in signal.valid_signals() - _OWN if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """When the command has ended: nobody who asks this process to end, too, has to wait for what it does here."""
+    found = {number: signal.signal(number, signal.default_int_handler) for number in _ENOUGH}
+    with contextlib.suppress(KeyboardInterrupt):
+        yield
+    for number, handler in found.items():
+        signal.signal(number, handler)
 
 
 class Sifted:
