@@ -463,6 +463,24 @@ def test_as_process_1_it_waits_for_a_reader_until_somebody_asks_it_to_end() -> N
         assert process.wait(30) == 0
 
 
+@only_as_the_first
+def test_as_process_1_it_buries_orphans_and_the_command_ends_as_itself(tmp_path: Path) -> None:
+    orphans, gate = tmp_path / "orphans", tmp_path / "gate"
+    os.mkfifo(gate)
+    script = 'for n in 1 2 3 4 5; do (sleep 0.2 & echo $! >> "$0"); done; read _ < "$1"; exit 5'
+    command = [*FIRST, *RUN, "sh", "-c", script, str(orphans), str(gate)]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            wait_until(lambda: orphans.exists() and len(orphans.read_text().split()) == 5, what="the orphans")
+            (first,) = children(process.pid)
+            wait_until(lambda: len(children(first)) == 2, what="nothing but the command and the relay")
+            gate.write_text("end\n")
+            assert process.wait(30) == 5
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
 # Deaths
 
 SCRIPT = """

@@ -84,6 +84,7 @@ class Child:
         for number in came:
             if number == signal.SIGCHLD:
                 self._relay.look_after()
+                self._bury_orphans()
             elif number in self._missed:
                 self._missed.remove(number)
                 self._sifted.was_passed_on(number)
@@ -98,6 +99,16 @@ class Child:
         if self._sifted.is_to_ask():
             self._relay.ask()
         return alone + self._sifted.unanswered()
+
+    def _bury_orphans(self) -> None:
+        """As process 1 of a container: nobody else waits for what was left behind there."""
+        ours = {self._process.pid, self._relay.pid}
+        while os.getpid() == 1:
+            # None of ours: its end is for those to see that wait for it. What is behind it is seen after that.
+            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if dead is None or dead.si_pid in ours:
+                return
+            os.waitpid(dead.si_pid, 0)
 
     def _start(self, command: tuple[str, ...], environ: dict[str, str]) -> subprocess.Popen[bytes]:
         parent = os.getpid()

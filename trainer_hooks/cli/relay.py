@@ -50,6 +50,11 @@ class Relay:
         """A descriptor with the numbers of the signals that it has heard, a byte each, and ANSWERs; never blocks."""
         return self._heard
 
+    @property
+    def pid(self) -> int:
+        """Its number, as long as it isn't started again."""
+        return self._pid
+
     def ask(self) -> None:
         """Have it say ANSWER among the signals, behind all that it has had."""
         with contextlib.suppress(OSError):  # it is looked after

@@ -44,7 +44,8 @@ def to_be_passed_on() -> list[int]:
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
     """When the command has ended: nobody who asks this process to end, too, has to wait for what it does here."""
-    found = {number: signal.signal(number, signal.default_int_handler) for number in _ENOUGH}
+    asked_by = [number for number in _ENOUGH if signal.getsignal(number) is not signal.SIG_IGN]
+    found = {number: signal.signal(number, signal.default_int_handler) for number in asked_by}
     with contextlib.suppress(KeyboardInterrupt):
         yield
     for number, handler in found.items():
