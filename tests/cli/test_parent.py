@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pty
+import resource
 import shutil
 import signal
 import subprocess
@@ -44,9 +46,9 @@ while True:
 
 
 @contextlib.contextmanager
-def listening(**options: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def listening(run: list[str] = RUN, **options: Any) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A command that listens, below `trainer-hooks run`, and its pid."""
-    command = [*RUN, PYTHON, "-c", LISTENER]
+    command = [*run, PYTHON, "-c", LISTENER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options) as process:
         try:
             assert process.stdout is not None
@@ -108,6 +110,51 @@ def test_a_witness_that_does_not_answer_keeps_no_signal_back() -> None:
     assert wait_until(sifted.unanswered) == [signal.SIGTERM]
 
 
+def test_what_the_witness_heard_of_a_signal_that_was_passed_on_anyway_keeps_no_other_back() -> None:
+    sifted = Sifted()
+    sifted.was_passed_on(signal.SIGTERM)
+    sifted.was_heard(signal.SIGTERM)
+    sifted.was_heard(signal.SIGHUP)
+    sifted.was_passed_on(signal.SIGHUP)
+    sifted.came(signal.SIGTERM)
+    sifted.came(signal.SIGHUP)
+    wait_until(sifted.is_to_ask, what="the question")
+    assert sifted.answered() == [signal.SIGTERM, signal.SIGHUP]
+
+
+def test_what_the_witness_heard_long_ago_keeps_no_signal_back() -> None:
+    sifted = Sifted()
+    sifted.was_heard(signal.SIGTERM)
+    sifted.came(signal.SIGHUP)
+    wait_until(sifted.is_to_ask, what="the question")
+    wait_until(sifted.unanswered, what="the end of the wait, and of what is remembered")
+    sifted.came(signal.SIGTERM)
+    assert sifted.wait is not None
+
+
+# The signal comes when the relay is there, and the command is not.
+EARLY = """
+import os, signal
+from trainer_hooks.cli.child import Child
+from trainer_hooks.cli.stderr import Stderr
+class Early(Stderr):
+    def for_the_command(self):
+        os.killpg(0, signal.SIGTERM)
+        return {}
+print(Child(("sleep", "60"), dict(os.environ), Early()).wait())
+"""
+
+
+def test_a_signal_to_the_whole_group_before_there_is_the_command_reaches_it() -> None:
+    command = [PYTHON, "-c", EARLY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            out, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert out == f"{-signal.SIGTERM}\n"
+
+
 def test_ctrl_c_reaches_the_command_once() -> None:
     with (
         on_a_terminal() as (terminal, keyboard),
@@ -128,6 +175,32 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
         assert heard(process, 0) == []
 
 
+def test_the_commands_end_is_noticed_where_sigchld_was_blocked() -> None:
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+
+    done = subprocess.run([*RUN, "sh", "-c", "exit 5"], preexec_fn=block, timeout=30, check=False)
+    assert done.returncode == 5
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("setpriv") is None, reason="only root can become another user")
+def test_a_command_that_no_signal_may_be_sent_to_is_waited_for() -> None:
+    may_not = ["setpriv", "--bounding-set=-kill", "--inh-caps=-kill"]
+    other = ["setpriv", "--reuid=54321", "--clear-groups", "sh", "-c", "echo ready; read _; exit 5"]
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([*may_not, *RUN, *other], start_new_session=True, **streams) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2)
+            process.communicate(b"go on\n", timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 5
+
+
 def test_a_killed_parent_takes_the_command_with_it() -> None:
     with listening(start_new_session=True) as (process, command):
         process.kill()
@@ -143,6 +216,27 @@ def test_what_stops_the_command_is_seen_to_stop_it_and_it_goes_on() -> None:
         assert state(command) == "T"
         process.send_signal(signal.SIGCONT)
         assert heard(process) == ["SIGCONT"]
+
+
+def test_in_the_foreground_whatever_stops_the_command_is_seen_through_all_parents() -> None:
+    with (
+        on_a_terminal() as (terminal, _),
+        listening([*RUN, *RUN], stdin=terminal, stderr=terminal, preexec_fn=own_the_terminal) as (process, command),
+    ):
+        os.kill(command, signal.SIGSTOP)
+        wait_until(lambda: os.waitpid(process.pid, os.WUNTRACED | os.WNOHANG)[0], what="the stop")
+        assert state(process.pid) == "T"
+        os.killpg(process.pid, signal.SIGCONT)
+        assert heard(process) == ["SIGCONT"]
+
+
+def test_where_there_is_no_terminal_who_stops_the_command_alone_continues_it_alone() -> None:
+    with listening(start_new_session=True) as (process, command):
+        os.kill(command, signal.SIGSTOP)
+        wait_until(lambda: state(command) == "T", what="the stop")
+        process.send_signal(signal.SIGTERM)
+        os.kill(command, signal.SIGCONT)
+        assert sorted(heard(process, 2)) == ["SIGCONT", "SIGTERM"]
 
 
 def test_the_parent_leaves_no_core_dump_and_no_process(tmp_path: Path) -> None:
@@ -211,11 +305,36 @@ def test_a_terminal_is_the_commands_own() -> None:
     assert done.stdout == b"True True True\n"
 
 
-def test_a_stream_that_is_closed_stays_closed() -> None:
-    script = "import os; print([name for name in os.listdir('/proc/self/fd') if int(name) < 3])"
-    command = ["sh", "-c", 'exec "$@" 2>&- <&-', "sh", *RUN, PYTHON, "-c", script]
-    alone = ["sh", "-c", 'exec "$@" 2>&- <&-', "sh", PYTHON, "-c", script]
+@pytest.mark.parametrize("streams", ["3>&1 2>&- <&-", "3>&1 >&- 2>/dev/null", "3>&1 >&- <&-", "3>&1 <&- >&- 2>&-"])
+def test_a_stream_that_is_closed_stays_closed(streams: str) -> None:
+    script = "import os; os.write(3, repr([os.path.exists(f'/proc/self/fd/{stream}') for stream in range(3)]).encode())"
+    command = ["sh", "-c", f'exec "$@" {streams}', "sh", *RUN, PYTHON, "-S", "-c", script]
+    alone = ["sh", "-c", f'exec "$@" {streams}', "sh", PYTHON, "-S", "-c", script]
     assert subprocess.check_output(command) == subprocess.check_output(alone)
+
+
+def test_without_any_stream_a_signal_is_heard_once_and_no_process_is_left(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    said.touch()
+    listener = (
+        f"import os\nfile = os.open({str(said)!r}, os.O_WRONLY)\n{LISTENER.replace('os.write(1,', 'os.write(file,')}"
+    )
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *RUN, PYTHON, "-c", listener]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            wait_until(lambda: said.read_text().endswith("\n"), what="the command's start")
+            others = children(process.pid)
+            os.killpg(process.pid, signal.SIGTERM)
+            wait_until(lambda: "SIGTERM" in said.read_text())
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2)
+            process.send_signal(signal.SIGRTMIN)
+            assert process.wait(30) == 7
+        finally:
+            process.kill()
+    assert len(others) == 2
+    wait_until(lambda: not any(is_running(pid, "trainer_hooks") for pid in others), what="the relay's end")
+    assert said.read_text().split()[1:] == ["SIGTERM"]
 
 
 def test_what_others_write_after_the_commands_end_is_passed_on_and_not_waited_for(tmp_path: Path) -> None:
@@ -254,6 +373,112 @@ def test_a_relay_that_somebody_kills_is_replaced() -> None:
         process.stdin.close()
         assert process.stderr.read().split() == ["after"] * 20000
         assert process.wait(30) == 0
+
+
+def test_a_relay_that_cannot_work_is_not_started_again_and_again() -> None:
+    script = "import os, sys\nfor line in sys.stdin: os.write(2, line.encode())"
+    command = [*RUN, PYTHON, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write("before\n")
+        process.stdin.flush()
+        assert process.stderr.readline() == "before\n"
+        (relay,) = (pid for pid in children(process.pid) if is_running(pid, "trainer_hooks.cli"))
+        # The parent has what it takes to start one; the relay has not got one descriptor more.
+        limits = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        taken = {int(path.name) for path in Path(f"/proc/{process.pid}/fd").iterdir()}
+        _, second = itertools.islice((number for number in itertools.count() if number not in taken), 2)
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (second + 1, limits[1]))
+        began, faults = time.monotonic(), set()
+
+        def relays_that_have_died() -> int:
+            faults.add(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[8])  # of all its dead
+            return len(faults) - 1
+
+        os.kill(relay, signal.SIGKILL)
+        wait_until(lambda: relays_that_have_died() == 4, what="some that fail")
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, limits)
+        assert time.monotonic() - began > 0.9
+        process.stdin.write("after\n")
+        process.stdin.close()
+        assert process.stderr.read() == "after\n"
+        assert process.wait(30) == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0 or shutil.which("unshare") is None, reason="only root can take /proc away")
+def test_without_proc_stderr_is_passed_on() -> None:
+    without = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none /proc; exec "$@"', "sh"]
+    done = subprocess.run([*without, *RUN, "sh", "-c", "echo said >&2; exit 5"], stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (5, b"said\n")
+
+
+# As process 1 of a container
+
+
+FIRST = ["unshare", "--pid", "--fork", "--mount-proc"]
+
+
+def can_be_the_first() -> bool:
+    unshare = shutil.which("unshare")
+    return unshare is not None and subprocess.run([*FIRST, "true"], capture_output=True, check=False).returncode == 0
+
+
+only_as_the_first = pytest.mark.skipif(not can_be_the_first(), reason="no process 1 can be made here")
+
+
+@contextlib.contextmanager
+def the_first_with_a_slow_reader() -> Iterator[subprocess.Popen[bytes]]:
+    """`trainer-hooks run` as process 1; its command has written more than its reader's pipe holds, and has ended."""
+    script = "import os; os.write(2, b'x' * 100_000); print('ended', flush=True)"
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*FIRST, *RUN, PYTHON, "-c", script], start_new_session=True, **streams) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ended\n"
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+@only_as_the_first
+def test_as_process_1_it_waits_until_a_slow_reader_has_everything() -> None:
+    with the_first_with_a_slow_reader() as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        assert process.stderr is not None
+        assert len(process.stderr.read()) == 100_000
+        assert process.wait(30) == 0
+
+
+@only_as_the_first
+def test_as_process_1_it_waits_for_a_reader_until_somebody_asks_it_to_end() -> None:
+    with the_first_with_a_slow_reader() as process:
+        (first,) = children(process.pid)
+        wait_until(lambda: len(children(first)) == 1, what="the command's end")
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        os.kill(first, signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+@only_as_the_first
+def test_as_process_1_it_buries_orphans_and_the_command_ends_as_itself(tmp_path: Path) -> None:
+    orphans, gate = tmp_path / "orphans", tmp_path / "gate"
+    os.mkfifo(gate)
+    script = 'for n in 1 2 3 4 5; do (sleep 0.2 & echo $! >> "$0"); done; read _ < "$1"; exit 5'
+    command = [*FIRST, *RUN, "sh", "-c", script, str(orphans), str(gate)]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        try:
+            wait_until(lambda: orphans.exists() and len(orphans.read_text().split()) == 5, what="the orphans")
+            (first,) = children(process.pid)
+            wait_until(lambda: len(children(first)) == 2, what="nothing but the command and the relay")
+            gate.write_text("end\n")
+            assert process.wait(30) == 5
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 # Deaths

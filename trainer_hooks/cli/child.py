@@ -14,6 +14,7 @@ import resource
 import select
 import signal
 import subprocess
+from pathlib import Path
 from typing import NoReturn
 
 from trainer_hooks.cli.relay import ANSWER, Relay
@@ -37,10 +38,10 @@ class Child:
         """
         self._stderr = stderr
         self._sifted = Sifted()
-        numbers = to_be_passed_on()
-        self._found = {number: signal.getsignal(number) for number in (*numbers, signal.SIGCHLD)}
+        self._numbers = to_be_passed_on()
+        self._found = {number: signal.getsignal(number) for number in (*self._numbers, signal.SIGCHLD)}
         self._libc = ctypes.CDLL(None)
-        self._relay = Relay(stderr.source, numbers)
+        self._relay = Relay(stderr.source, self._numbers)
         # Blocked meanwhile: one that came between fork and exec would be lost in our handlers.
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._found)
         self._catch()
@@ -52,7 +53,11 @@ class Child:
             self._relay.end()
             raise
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        # Whoever started us may have it blocked: the command's end would not be noticed.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         stderr.has_been_given()
+        for number in self._missed:
+            self._send(number)
 
     def wait(self) -> int:
         """Wait for its end; returns its exit status, or the signal that it died of as a negative number."""
@@ -68,7 +73,7 @@ class Child:
             if status is not None:
                 return status
             for number in alone:
-                os.kill(self._process.pid, number)
+                self._send(number)
 
     def tail(self) -> bytes:
         """The end of what was written to stderr; all that the command wrote has been passed on."""
@@ -79,6 +84,10 @@ class Child:
         for number in came:
             if number == signal.SIGCHLD:
                 self._relay.look_after()
+                self._bury_orphans()
+            elif number in self._missed:
+                self._missed.remove(number)
+                self._sifted.was_passed_on(number)
             else:
                 self._sifted.came(number)
         alone = []
@@ -91,6 +100,16 @@ class Child:
             self._relay.ask()
         return alone + self._sifted.unanswered()
 
+    def _bury_orphans(self) -> None:
+        """As process 1 of a container: nobody else waits for what was left behind there."""
+        ours = {self._process.pid, self._relay.pid}
+        while os.getpid() == 1:
+            # None of ours: its end is for those to see that wait for it. What is behind it is seen after that.
+            dead = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if dead is None or dead.si_pid in ours:
+                return
+            os.waitpid(dead.si_pid, 0)
+
     def _start(self, command: tuple[str, ...], environ: dict[str, str]) -> subprocess.Popen[bytes]:
         parent = os.getpid()
 
@@ -100,13 +119,20 @@ class Child:
             if os.getppid() != parent:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+        streams = self._stderr.for_the_command()
+        # What has come by now the command does not get from whoever sent it, though the relay may have heard it.
+        self._missed = signal.sigpending() & set(self._numbers)
         return subprocess.Popen(
             command,
             env=environ,
             close_fds=False,
             preexec_fn=be_as_if_alone,  # noqa: PLW1509 - there are no threads here
-            **self._stderr.for_the_command(),
+            **streams,
         )
+
+    def _send(self, number: int) -> None:
+        with contextlib.suppress(OSError):  # it has become another user's
+            os.kill(self._process.pid, number)
 
     def _catch(self) -> None:
         self._woken, wakes = os.pipe()
@@ -123,12 +149,16 @@ class Child:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
     def _look(self) -> int | None:
-        """How the command has ended; None as long as it has not. Where a terminal stops it, this process stops, too."""
+        """How the command has ended; None as long as it has not. Where a terminal stops it, this process stops, too.
+
+        In the foreground of a terminal, whatever stops it: the shell that waits for this process takes over. Elsewhere,
+        who stops the command alone would continue the command alone.
+        """
         pid, status = os.waitpid(self._process.pid, os.WNOHANG | os.WUNTRACED)
         if pid == 0:
             return None
         if os.WIFSTOPPED(status):
-            if os.WSTOPSIG(status) in _STOPS:
+            if os.WSTOPSIG(status) in _STOPS or _is_in_the_foreground():
                 os.kill(os.getpid(), signal.SIGSTOP)
             return None
         self._process.returncode = os.waitstatus_to_exitcode(status)
@@ -147,6 +177,14 @@ def end_as(status: int) -> NoReturn:
         os.kill(os.getpid(), -status)
     # Here, too, as process 1 of a container, which no signal of its own kills.
     os._exit(as_in_a_shell(status))
+
+
+def _is_in_the_foreground() -> bool:
+    try:
+        with Path("/dev/tty").open("rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError:  # there is none
+        return False
 
 
 def _read(handle: int) -> bytes:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from trainer_hooks.cli.signals import ended_by_signals
 from trainer_hooks.shield import ask
 
 KEPT = 64 << 10
@@ -26,6 +27,7 @@ _CHUNK = 1 << 16
 _DRAINED_AT_MOST = 1 << 20
 _ANSWERS_WITHIN = 1.0
 _TRY_AGAIN_AFTER = 0.5
+_FAILED = 1
 _NOBODY_READS = 3
 _STREAMS = (0, 1, 2)
 
@@ -48,6 +50,11 @@ class Relay:
         """A descriptor with the numbers of the signals that it has heard, a byte each, and ANSWERs; never blocks."""
         return self._heard
 
+    @property
+    def pid(self) -> int:
+        """Its number, as long as it isn't started again."""
+        return self._pid
+
     def ask(self) -> None:
         """Have it say ANSWER among the signals, behind all that it has had."""
         with contextlib.suppress(OSError):  # it is looked after
@@ -56,11 +63,12 @@ class Relay:
     def tail(self) -> bytes:
         """The end of what it has passed on; all that was written before it was asked has been passed on then.
 
-        Nothing where it can't answer: whoever reads there keeps it waiting.
+        Nothing where it can't answer: whoever reads there keeps it waiting. As process 1 of a container, whose end is
+        the relay's, this one waits as the command would have, until somebody asks it to end.
         """
-        self._control.settimeout(_ANSWERS_WITHIN)
+        self._control.settimeout(None if os.getpid() == 1 else _ANSWERS_WITHIN)
         answer = bytearray()
-        with contextlib.suppress(OSError):
+        with ended_by_signals(), contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_WR)
             while chunk := self._control.recv(_CHUNK):
                 answer += chunk
@@ -72,9 +80,12 @@ class Relay:
         if pid == 0:
             return
         self._let_go()
-        if self._source is not None and os.waitstatus_to_exitcode(status) == _NOBODY_READS:
+        ended = os.waitstatus_to_exitcode(status)
+        if self._source is not None and ended == _NOBODY_READS:
             os.close(self._source)  # the command has to notice, as it would have without us
             self._source = None
+        if ended == _FAILED:  # and the next one may well, too
+            time.sleep(_TRY_AGAIN_AFTER)
         while isinstance(ask(self._start), OSError):  # no room for a process just now; there is when the command ends
             time.sleep(_TRY_AGAIN_AFTER)
 
@@ -108,7 +119,7 @@ class Relay:
 
 def _be_the_relay(source: int | None, control: int, speaks: int, signals: list[int]) -> None:
     """Never returns."""
-    status = 1
+    status = _FAILED
     try:
         target = os.dup(2)
         _let_go_of_all_but({source, control, speaks, target})
@@ -128,9 +139,15 @@ def _let_go_of_all_but(kept: set[int | None]) -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for handle in _STREAMS:
         os.dup2(nothing, handle)
-    for path in list(Path("/proc/self/fd").iterdir()):
-        handle = int(path.name)
-        if handle not in kept and handle not in _STREAMS:
+    stay = {*kept, *_STREAMS}
+    try:
+        handles = {int(path.name) for path in Path("/proc/self/fd").iterdir()}
+    except OSError:  # there is no /proc: by number, which may take long where many are allowed
+        numbers = sorted(handle for handle in stay if handle is not None)
+        for before, after in zip(numbers, [*numbers[1:], os.sysconf("SC_OPEN_MAX")], strict=True):
+            os.closerange(before + 1, after)
+    else:
+        for handle in handles - stay:
             with contextlib.suppress(OSError):  # the listing's own
                 os.close(handle)
 

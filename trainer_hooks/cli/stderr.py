@@ -48,10 +48,9 @@ class _File(Stderr):
 class _Pipe(Stderr):
     """Anything else: the command writes into a pipe, from which a relay passes it on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, both: bool) -> None:
         # `2>&1`: through one pipe, or they would come out in another order.
-        self._both = _is_open(_STDOUT) and os.path.sameopenfile(_STDOUT, _STDERR)
-        _occupy_standard_streams()
+        self._both = both
         self.source, self._sink = os.pipe()
 
     def for_the_command(self) -> dict[str, Any]:
@@ -66,9 +65,12 @@ class _Pipe(Stderr):
 
 def take_stderr() -> Stderr:
     """This process's stderr, for a command."""
-    if not _is_open(_STDERR) or os.isatty(_STDERR):
+    was_open = _is_open(_STDERR)
+    both = was_open and _is_open(_STDOUT) and os.path.sameopenfile(_STDOUT, _STDERR)
+    _occupy_standard_streams()
+    if not was_open or os.isatty(_STDERR):
         return Stderr()
-    return _File() if stat.S_ISREG(os.fstat(_STDERR).st_mode) else _Pipe()
+    return _File() if stat.S_ISREG(os.fstat(_STDERR).st_mode) else _Pipe(both=both)
 
 
 def _occupy_standard_streams() -> None:

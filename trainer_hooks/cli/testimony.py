@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import signal
-from collections.abc import Iterator
 
 from trainer_hooks.attempts import began_at, find_supervised
 from trainer_hooks.cli.relay import KEPT
+from trainer_hooks.cli.signals import ended_by_signals
 from trainer_hooks.courier.start import wait_for_courier
 from trainer_hooks.deaths import learn
 from trainer_hooks.last_word import recent_state, say
@@ -19,7 +17,6 @@ from trainer_hooks.settings import Settings, environment
 _MAY_BE_CUT = 4096
 # What a progress bar has painted over.
 _PAINTED_OVER = re.compile(r"[^\n]*\r(?!\n)")
-_ENOUGH = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def tell_deaths(settings: Settings, status: int, *, out_of_memory: bool, output: bytes) -> None:
@@ -41,18 +38,8 @@ def tell_deaths(settings: Settings, status: int, *, out_of_memory: bool, output:
             )
             say(directory, header, "supervisor", death.as_event)
             if settings.has_courier:
-                with _ended_by_signals():
+                with ended_by_signals():
                     wait_for_courier(directory, header.attempt, settings, began_at(directory))
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Nobody who asks this process to end has to wait."""
-    found = {number: signal.signal(number, signal.default_int_handler) for number in _ENOUGH}
-    with contextlib.suppress(KeyboardInterrupt):
-        yield
-    for number, handler in found.items():
-        signal.signal(number, handler)
 
 
 def _readable(output: bytes, redactor: Redactor) -> str:
