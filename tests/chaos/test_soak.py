@@ -130,8 +130,8 @@ def test_a_hundred_runs_in_one_process_leave_nothing_behind(
         assert process.returncode == 0, err
         held: dict[str, Any] = json.loads(out)
         assert len(held["after"].pop("threads")) <= len(held["before"].pop("threads")) + (delivery == "thread")
-        # The last run is still open for its exit: its journal is closed, its courier watched.
-        assert held["after"].pop("files") <= held["before"].pop("files") + 5, out
+        # The last run is still open for its exit: its journal is closed, its courier watched, or at work as a thread.
+        assert held["after"].pop("files") <= held["before"].pop("files") + 10, out
         assert held["after"] == held["before"]
         wait_until(lambda: not with_variable("SOAK_ID", str(tmp_path)), what="the couriers' end")
         completions = [event for event in server.events.values() if event["event"]["type"] == "run_completed"]
