@@ -192,7 +192,8 @@ def _look(settings: Settings, run: str, history: RunHistory | None, *, at_last: 
     if manifests:
         folder.mkdir(parents=True, exist_ok=True)
     stored = [_stored(store, one, folder) for one in manifests if not one.final] if store else []
-    here = list(_here(history)) if history and not _are_elsewhere_too() else []
+    # Ranks on other machines don't see this one's disk, and all must take the same: what is stored, if anything is.
+    here = list(_here(history)) if history and not (store and _has_ranks_elsewhere()) else []
     for candidate in sorted([*here, *stored], key=lambda one: one.rank, reverse=True):
         try:
             path = candidate.fetch()
@@ -205,8 +206,8 @@ def _look(settings: Settings, run: str, history: RunHistory | None, *, at_last: 
     return _unvouched(store, run, folder) if store and not here and not vouched else None
 
 
-def _are_elsewhere_too() -> bool:
-    """Whether ranks on other machines go on, too: they don't see this one's disk, and all must take the same."""
+def _has_ranks_elsewhere() -> bool:
+    """Whether some of this launch's ranks are on other machines."""
     return has_other_ranks() and not is_on_one_machine()
 
 
