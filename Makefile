@@ -34,7 +34,7 @@ test: ## run the tests; pick some with ARGS="-k name"
 	@$(ENVIRONMENT) test check
 	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS)
 
-test-long: ## those that make test has no room for: resumed and cancelled trainings, launched ranks (five minutes)
+test-long: ## those that make test has no room for: an error in every function, resumed and cancelled trainings, ranks
 	@$(ENVIRONMENT) test check
 	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal -m long $(ARGS)
 

@@ -136,6 +136,7 @@ def test_no_place_at_all_does_not_stop_the_training(
 
 @pytest.mark.framework
 @pytest.mark.timeout(600)
+@pytest.mark.long
 def test_an_error_in_any_function_of_ours_leaves_the_training_as_it_was(
     host: Any, undisturbed: Any, tmp_path: Path
 ) -> None:
