@@ -48,8 +48,11 @@ _ULTRALYTICS_SETTINGS = tempfile.TemporaryDirectory(prefix="ultralytics-")
 
 def pytest_configure() -> None:
     """Ultralytics neither asks the network nor touches the user's settings; said before any test file imports it."""
-    # Where the tests themselves run in the background of a shell, SIGINT is ignored, and would be in all they start.
+    # Where the tests themselves run in the background of a shell, or under nohup, these are ignored, and would be in all
+    # that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     os.environ["YOLO_OFFLINE"] = "1"
     os.environ["YOLO_CONFIG_DIR"] = _ULTRALYTICS_SETTINGS.name
 
