@@ -48,8 +48,8 @@ _ULTRALYTICS_SETTINGS = tempfile.TemporaryDirectory(prefix="ultralytics-")
 
 def pytest_configure() -> None:
     """Ultralytics neither asks the network nor touches the user's settings; said before any test file imports it."""
-    # Where the tests themselves run in the background of a shell, or under nohup, these are ignored, and would be in all
-    # that they start.
+    # Where the tests themselves run in the background of a shell, or under nohup, these are ignored, and so they would
+    # be in all that they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
