@@ -175,3 +175,17 @@ def test_ranks_that_ultralytics_launches_resume_as_one_run(tmp_path: Path, own_e
     epochs = [event.epoch for event in told(own_environment, EpochEnded, 2)]
     assert epochs == list(range(epochs[0], EPOCHS + 1))
     assert epochs[0] > 1
+
+
+@pytest.mark.long
+def test_a_checkpoint_of_the_last_epoch_is_nothing_to_go_on_from_and_that_is_what_is_told(
+    tmp_path: Path, own_environment: Path
+) -> None:
+    """Ultralytics can't resume a training whose epochs are all done."""
+    storage = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store"}
+    train(ultralytics, tmp_path, "--do", "kill", "--at", "on_train_end", **storage)
+    done = train(ultralytics, tmp_path, **storage)
+    assert done.returncode == 0, done.stderr
+    (started,) = told(own_environment, RunStarted, 2)
+    assert (started.epoch, started.resumed_from) == (None, None)
+    assert [event.epoch for event in told(own_environment, EpochEnded, 2)] == list(range(1, EPOCHS + 1))

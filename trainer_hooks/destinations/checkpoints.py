@@ -178,9 +178,15 @@ class Checkpoints:
         return True
 
     def _is_outdated(self, ours: Manifest) -> bool:
-        """Whether a later checkpoint of the same run is there already: the run may have gone on from another disk."""
+        """Whether a later checkpoint of the same run is there already: the run may have gone on from another disk.
+
+        By the clock alone, an attempt on a machine that is slow would store nothing; by the attempt alone, one that
+        begins anew on an empty disk, and so numbers from 1.
+        """
         present = self._store.manifest(ours.key)
-        return present is not None and present.run == ours.run and present.created > ours.created
+        if present is None or present.run != ours.run:
+            return False
+        return present.attempt >= ours.attempt and present.created > ours.created
 
     def _look_up(self, upload: _Upload) -> Receipt:
         """What became of a record whose private copy is gone: it was stored, and we died before we could say so."""

@@ -49,6 +49,10 @@ class Opener(Protocol):
         """
         ...
 
+    def begin_anew(self) -> None:
+        """What was restored is not gone on from after all."""
+        ...
+
     def __call__(self, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
         """Open a run; `resumed` is the id of the earlier one that it continues, `clearml` goes before the setting."""
         ...
@@ -70,6 +74,10 @@ class OwnOpener:
         """See `Opener`."""
         self._restored = restore(self.settings) if self.settings.resumes else None
         return self._restored
+
+    def begin_anew(self) -> None:
+        """See `Opener`."""
+        self._restored = None
 
     def __call__(self, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
         """Open a run; see `Opener`."""

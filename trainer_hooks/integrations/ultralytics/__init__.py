@@ -148,6 +148,8 @@ class _Construction(Observer):
                 with resuming():
                     if resume.point(overrides, restored):
                         _restored[trainer] = restored
+                    else:
+                        self._opener.begin_anew()
         except CannotResume as error:
             _begin(trainer, self._opener).run.end_with(error)
             raise
