@@ -13,6 +13,7 @@ from tests.hosts import scripts, ultralytics
 from tests.hosts.every import HOSTS
 from tests.servers.platform import PlatformServer
 from tests.servers.s3 import BUCKET, free_port, moto_server
+from tests.waiting import wait_until
 from trainer_hooks.events import CheckpointStored, EpochEnded, RunFailed, RunInterrupted, RunStarted
 from trainer_hooks.history import read_history
 from trainer_hooks.journal import read_records
@@ -184,8 +185,13 @@ def test_a_checkpoint_of_the_last_epoch_is_nothing_to_go_on_from_and_that_is_wha
     """Ultralytics can't resume a training whose epochs are all done."""
     storage = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store"}
     train(ultralytics, tmp_path, "--do", "kill", "--at", "on_train_end", **storage)
+    wait_until(lambda: read_history(own_environment / JOB).latest.state.ended, what="the courier's last word")
+    wait_until(lambda: EPOCHS in {event.epoch for event in told(own_environment, CheckpointStored, 1)})
+    shutil.rmtree(own_environment)
+    shutil.rmtree(tmp_path / "out")
     done = train(ultralytics, tmp_path, **storage)
     assert done.returncode == 0, done.stderr
-    (started,) = told(own_environment, RunStarted, 2)
+    assert "it begins anew" in done.stderr
+    (started,) = told(own_environment, RunStarted, 1)
     assert (started.epoch, started.resumed_from) == (None, None)
-    assert [event.epoch for event in told(own_environment, EpochEnded, 2)] == list(range(1, EPOCHS + 1))
+    assert [event.epoch for event in told(own_environment, EpochEnded, 1)] == list(range(1, EPOCHS + 1))
