@@ -31,7 +31,7 @@ from trainer_hooks.journal import read_records
 from trainer_hooks.process import is_alive, this_process
 from trainer_hooks.settings import Settings, has_other_ranks, is_on_one_machine, launch_id, main_process_rank
 from trainer_hooks.shield import resuming
-from trainer_hooks.storage import open_storage
+from trainer_hooks.storage import open_configured
 
 _log = logging.getLogger("trainer_hooks")
 _FOLDER = "restored"
@@ -250,15 +250,8 @@ def _where(told: Manifest) -> str:
 
 
 def _open_store(settings: Settings, run: str) -> CheckpointStore | None:
-    if settings.storage_uri is None:
-        return None
-    storage = open_storage(
-        settings.storage_uri,
-        endpoint=settings.storage_endpoint,
-        access_key=settings.storage_access_key,
-        secret_key=settings.storage_secret_key,
-    )
-    return CheckpointStore(storage, settings.job_id or run)
+    storage = open_configured(settings)
+    return CheckpointStore(storage, settings.job_id or run) if storage is not None else None
 
 
 def _stored(store: CheckpointStore, manifest: Manifest, folder: Path) -> _Candidate:

@@ -18,7 +18,7 @@ from trainer_hooks.checkpoint_store import CheckpointStore, Manifest
 from trainer_hooks.destinations import Context, Receipt
 from trainer_hooks.errors import Rejected, RetryLater, StorageError, StorageRefused
 from trainer_hooks.events import CheckpointSaved, CheckpointStored, Event, Record
-from trainer_hooks.storage import Storage, open_storage
+from trainer_hooks.storage import Storage, open_configured
 
 _log = logging.getLogger(__name__)
 
@@ -48,16 +48,8 @@ def open_destination(context: Context) -> Checkpoints | None:
     Raises:
         SetupError: if the storage's address can't be used.
     """
-    settings = context.settings
-    if settings.storage_uri is None:
-        return None
-    storage = open_storage(
-        settings.storage_uri,
-        endpoint=settings.storage_endpoint,
-        access_key=settings.storage_access_key,
-        secret_key=settings.storage_secret_key,
-    )
-    return Checkpoints(context, storage)
+    storage = open_configured(context.settings)
+    return Checkpoints(context, storage) if storage is not None else None
 
 
 class Checkpoints:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import msgspec
 
 from trainer_hooks.errors import InvalidSetting, MissingPackage
+from trainer_hooks.settings import Settings
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -135,6 +136,22 @@ def open_storage(
     """
     factory = _factory(_check_scheme(uri))
     return factory(uri, endpoint=endpoint, access_key=access_key, secret_key=secret_key)
+
+
+def open_configured(settings: Settings) -> Storage | None:
+    """The store that the settings name; None where they name none.
+
+    Raises:
+        InvalidSetting, MissingPackage: as `open_storage`.
+    """
+    if settings.storage_uri is None:
+        return None
+    return open_storage(
+        settings.storage_uri,
+        endpoint=settings.storage_endpoint,
+        access_key=settings.storage_access_key,
+        secret_key=settings.storage_secret_key,
+    )
 
 
 def check_storage(uri: str) -> None:
