@@ -15,7 +15,7 @@ RUN = $(abspath $(VENV))/bin
 DEMO = $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-peers
+.PHONY: help demo docs test test-long test-page test-export test-postgres test-ray test-receiver test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-peers bench-datasets bench-receiver
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,14 +32,14 @@ demo: ## train a small YOLO model for three epochs on the CPU and show what was 
 
 test: ## run the tests; pick some with ARGS="-k name"
 	@$(ENVIRONMENT) test check
-	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal -m "not long" $(ARGS)
+	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal -m "not long and not browser" $(ARGS)
 
-test-long: ## those that make test has no room for: an error in every function, resumed and cancelled trainings, ranks
+test-long: ## those that make test has no room for: an error in every function, each fault with the other framework too, resumed and cancelled trainings, ranks
 	@$(ENVIRONMENT) test check
 	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal -m long $(ARGS)
 
 lint: ## ruff, mypy and import-linter
-	@$(ENVIRONMENT) test check
+	@$(ENVIRONMENT) test lint
 	$(RUN)/ruff check
 	$(RUN)/ruff format --check
 	$(RUN)/mypy
@@ -48,6 +48,31 @@ lint: ## ruff, mypy and import-linter
 test-ceph: ## the storage tests against a real Ceph object gateway (Debian: radosgw, ceph-mon, ceph-osd, ceph-mgr, ceph-common)
 	@$(ENVIRONMENT) test check
 	@$(RUN)/python -m pytest tests/storage --ceph $(ARGS)
+
+test-page: ## look at the receiver's page in a real browser (Debian: chromium)
+	@$(ENVIRONMENT) test check page
+	@tools/chromium.sh
+	@$(RUN)/python -m pytest tests/page $(ARGS)
+
+test-receiver: VENV = .venv-receiver
+test-receiver: ## call the receiver in every way that its OpenAPI description allows
+	@$(ENVIRONMENT) receiver-test
+	@$(RUN)/python -m pytest tests/receiver/test_description.py $(ARGS)
+
+test-ray: VENV = .venv-ray
+test-ray: ## convert datasets, run actions and search over hyper-parameters on a Ray cluster of this machine's
+	@$(ENVIRONMENT) ray
+	@$(RUN)/python -m pytest tests/datasets/test_ray.py tests/actions/test_ray.py tests/actions/test_tune.py $(ARGS)
+
+test-export: VENV = .venv-export
+test-export: ## write runs for Parquet, TensorBoard and MLflow, and read them back with those
+	@$(ENVIRONMENT) export
+	@$(RUN)/python -m pytest tests/cli/test_export.py $(ARGS)
+
+test-postgres: VENV = .venv-postgres
+test-postgres: ## several receivers over one PostgreSQL database, with servers that are killed
+	@$(ENVIRONMENT) postgres-test
+	@$(RUN)/python -m pytest tests/receiver/test_postgres.py tests/receiver/test_replica.py $(ARGS)
 
 test-mmdet: VENV = .venv-mmdet
 test-mmdet: ## train with MMDetection as its users do, with mmcv-lite and a stand-in for the operators it lacks
@@ -70,6 +95,12 @@ soak: ## a million events for a platform that takes ten a second, a hundred runs
 	@$(ENVIRONMENT) test
 	@$(RUN)/python -m pytest tests/chaos $(addprefix --ignore tests/chaos/,test_chaos.py test_guards.py) $(ARGS)
 
+docs: VENV = .venv-docs
+docs: ## the pages as a site, in build/site; a link that leads nowhere is an error
+	@$(ENVIRONMENT) docs
+	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet $(ARGS)
+	@echo "$(CURDIR)/build/site/index.html"
+
 compatibility: ## train with many versions of the frameworks (twenty minutes; needs a package index; ARGS=mmengine for one)
 	@$(ENVIRONMENT) test
 	@$(RUN)/python tools/compatibility.py $(ARGS) --output docs/compatibility.md
@@ -84,3 +115,15 @@ bench-peers: VENV = .venv-peers
 bench-peers: ## what MMEngine's own backends cost a training, beside ours
 	@$(ENVIRONMENT) peers
 	@$(RUN)/python benchmarks/mmengine_backends.py $(ARGS)
+
+bench-datasets: VENV = .venv-dataset-peers
+bench-datasets: ## edge cases and speed of converting datasets, beside other tools; JSON2YOLO=FOLDER for a checkout of that one
+	@$(ENVIRONMENT) dataset-peers
+	@$(RUN)/python -m pip install --quiet --no-deps --force-reinstall labelme2yolo==0.4.0
+	@$(RUN)/python benchmarks/dataset_cases.py
+	@$(RUN)/python benchmarks/dataset_speed.py $(ARGS)
+
+bench-receiver: VENV = .venv-receiver-peers
+bench-receiver: ## two hundred runs at once at the receiver, beside MLflow's server and Trackio's (a quarter of an hour)
+	@$(ENVIRONMENT) receiver-peers
+	@$(RUN)/python benchmarks/receiver_load.py $(ARGS)

@@ -37,6 +37,7 @@ BENCHMARKS = (
     "clearml_mirror",
     "exit_time",
     "storage",
+    "dataset_fetch",
 )
 """In the order of the report; one that isn't there is left out."""
 _PEERS = "## Beside MMEngine's own backends"
@@ -82,7 +83,7 @@ def _report(found: Found) -> Iterator[str]:
     yield "# Benchmarks\n"
     yield "Written by `make bench` (`python benchmarks/run_all.py`); one alone: `python benchmarks/emit.py`.\n"
     yield "- date: " + time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    yield f"- machine: {_machine()}"
+    yield f"- machine: {machine()}"
     yield f"- Python {platform.python_version()}, Linux {platform.release()}\n"
     yield (
         "A figure is the median over the rounds, its range behind it in parentheses. What is compared ran in turn "
@@ -105,7 +106,8 @@ def _first_paragraphs(docstring: str) -> str:
     return " ".join(" ".join(plain).split())
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The processors and the memory, in words."""
     described = Path("/proc/cpuinfo").read_text()
     model = re.search(r"model name\s*: (.*)", described)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9

@@ -28,6 +28,8 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(variable)
     root = tmp_path / "trainer_runs"
     monkeypatch.setenv("TRAINER_HOOKS_DIR", str(root))
+    monkeypatch.setenv("TRAINER_HOOKS_BACKEND", str(tmp_path / "trainer_backend"))
+    monkeypatch.setenv("TRAINER_HOOKS_MODEL_CACHE", str(tmp_path / "models"))
     monkeypatch.setenv("TRAINER_HOOKS_LINGER", "10")
     monkeypatch.setenv("TRAINER_HOOKS_FLUSH_TIMEOUT", "0")  # the test process itself has nobody to wait for
     monkeypatch.setenv("CALLBACK_RETRY_DELAY", "0.2")
@@ -53,6 +55,8 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
+    # The models are tiny, and several processes share the cores: more threads in each would only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["YOLO_OFFLINE"] = "1"
     os.environ["YOLO_CONFIG_DIR"] = _ULTRALYTICS_SETTINGS.name
 

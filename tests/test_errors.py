@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import socket
 import ssl
 import urllib.error
@@ -99,7 +100,8 @@ def test_ultralytics_with_a_damaged_checkpoint(tmp_path, content):
     assert classify(raised_by(YOLO, str(tmp_path / "damaged.pt"))) == ErrorType.CHECKPOINT_ERROR
 
 
-def test_ultralytics_with_a_checkpoint_that_is_not_there(tmp_path, dataset):
+def test_ultralytics_with_a_checkpoint_that_is_not_there(tmp_path, dataset, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # else Ultralytics finds one that `make demo` has left
     assert classify(raised_by(YOLO, str(tmp_path / "gone.pt"))) == ErrorType.CHECKPOINT_ERROR
     resuming = raised_by(trainer, dataset(), resume=True, model=str(tmp_path / "gone.pt"))
     assert classify(resuming) == ErrorType.CHECKPOINT_ERROR
@@ -378,7 +380,14 @@ def test_a_chain_that_bites_its_own_tail_comes_to_an_end():
     assert classify(first) == ErrorType.UNKNOWN_ERROR
 
 
+def test_what_the_predecessor_raises_of_pythons_own_is_caught_as_that():
+    assert issubclass(errors.UnknownFramework, ValueError)
+    assert issubclass(errors.MissingPackage, ImportError)
+    assert issubclass(errors.NoDataset, ValueError)
+    assert str(errors.MissingPackage("install it")) == "install it"
+
+
 def test_every_exception_of_this_package_has_one_base():
     ours = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, BaseException)]
-    assert len(ours) == 12
+    assert {kind.__name__ for kind in ours} == set(re.findall(r"[A-Z]\w+(?=$|  )", errors.__doc__ or "", re.MULTILINE))
     assert all(issubclass(kind, TrainerHooksError) for kind in ours)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.servers.clearml import ClearMLServer
 from tools import reliability_page, settings_page
-from tools.synthetic import make_dataset
+from tools.synthetic import make_coco, make_dataset
 from trainer_hooks.history import list_runs, read_history
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -58,6 +58,16 @@ def test_a_mirror_in_clearml(tmp_path: Path, own_environment: Path, monkeypatch:
 def test_ultralytics_in_two_lines(tmp_path: Path, own_environment: Path) -> None:
     done = run_example("ultralytics_minimal.py", tmp_path, str(make_dataset(tmp_path / "data")), "1")
     assert done.returncode == 0, done.stderr
+    (run,) = list_runs(own_environment)
+    assert read_history(run).latest.status == "completed"
+
+
+@pytest.mark.framework
+def test_a_converted_dataset_is_trained_on(tmp_path: Path, own_environment: Path) -> None:
+    done = run_example("convert_dataset.py", tmp_path, str(make_coco(tmp_path / "shapes", size=64)), "1")
+    assert done.returncode == 0, done.stderr
+    assert "8 train, 4 val images, " in done.stdout
+    assert (tmp_path / "shapes-yolo-detection" / "data.yaml").exists()
     (run,) = list_runs(own_environment)
     assert read_history(run).latest.status == "completed"
 

@@ -263,7 +263,7 @@ def tell_all(run: Run, file: Path, value: Any) -> None:
     run.log_checkpoint(file, names=[value, "last"], epoch=value, metrics={"loss": 0.5, "it": value}, final=value)
     run.log_checkpoint(file, names=value, iteration=value, metrics=value)
     run.log_image(file, title=value, epoch=value, iteration=value)
-    run.log("plain", value, source=value, data=value, more={"it": value})
+    run.log("plain", value, source=value, extra=value, data=value, more={"it": value})
     run.log(value)
     run.progress(value, value, value)
     run.progress(1, 2, value)

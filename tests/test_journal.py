@@ -755,7 +755,8 @@ LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from trainer_hooks.events import MetricsLogged, RunCompleted
-from trainer_hooks.journal import Journal, Reader, Record, segments
+from trainer_hooks.events import Record
+from trainer_hooks.journal import Journal, Reader, segments
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 directory, turns = Path(sys.argv[1]), int(sys.argv[2])
 journal = Journal(directory, run="run", attempt=1, writer="training")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,6 +19,7 @@ import pytest
 from tests.hosts import scripts
 from tests.hosts import ultralytics as host
 from tests.servers.platform import PlatformServer, Reply
+from tests.servers.synapse_jobs import SynapseServer
 from tests.waiting import wait_until
 from trainer_hooks.courier.lane import Lane, Terms
 from trainer_hooks.delivery import load_rejected, load_state
@@ -42,6 +43,9 @@ BY_VALUE = {
     "WEATHER_SERVICE_KEY": "canary0weather1service2key71",
     "CLEARML_API_SECRET_KEY": "canary-clearml-71",
     "AWS_SESSION_TOKEN": "canary//session==71",
+    "SYNAPSE_ACCESS_TOKEN": "canary.synapse-access.71",
+    "SYNAPSE_PLUGIN_RUN_USER_TOKEN": "canary.synapse-user.71",
+    "SYNAPSE_PLUGIN_RUN_TENANT": "canary.synapse-tenant.71",
 }
 IN_ADDRESSES = {"DATABASE_URL": ("postgresql://ada:{}@db:5432/x", "canary-database-71")}
 # Known by what stands beside them alone.
@@ -156,7 +160,15 @@ def refusing_store() -> Iterator[str]:
         server.server_close()
 
 
-def environment(server: PlatformServer, **more: str) -> dict[str, str]:
+_OF_SYNAPSE = {
+    "Synapse-Access-Token": "SYNAPSE_ACCESS_TOKEN",
+    "Authorization": "SYNAPSE_PLUGIN_RUN_USER_TOKEN",
+    "Synapse-Tenant": "SYNAPSE_PLUGIN_RUN_TENANT",
+}
+_CREDENTIALS = {name.lower() for name in _OF_SYNAPSE}
+
+
+def environment(server: PlatformServer | SynapseServer, **more: str) -> dict[str, str]:
     addresses = {name: form.format(secret) for name, (form, secret) in IN_ADDRESSES.items()}
     callback = server.url.replace("http://", f"http://ada:{USERINFO}@")
     settings = {"CALLBACK_URL": callback, "JOB_ID": "7", "TRAINER_HOOKS_FLUSH_TIMEOUT": "20"}
@@ -178,10 +190,10 @@ def assert_nothing_written(*folders: Path) -> None:
         assert found_in(str(path.name)) == [], path
 
 
-def assert_nothing_sent(server: PlatformServer) -> None:
+def assert_nothing_sent(server: PlatformServer | SynapseServer) -> None:
     assert server.requests
     for request in server.requests:
-        headers = {name: value for name, value in request.headers.items() if name.lower() != "authorization"}
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _CREDENTIALS}
         assert found_in(f"{request.path} {headers}") == []
         assert found_in(request.body) == []
 
@@ -288,6 +300,32 @@ def test_a_run_that_is_stored_and_delivered_in_batches_by_a_user_and_password(
     assert_nothing_printed(done, synced)
 
 
+@pytest.mark.long
+def test_a_run_of_a_synapse_that_says_back_what_it_was_sent(tmp_path: Path, own_environment: Path) -> None:
+    tokens = {header: BY_VALUE[variable] for header, variable in _OF_SYNAPSE.items()}
+    echo = json.dumps(
+        {"detail": f"no: {' '.join(f'{name}: Token {value}' for name, value in tokens.items())}"}
+    ).encode()
+    with SynapseServer("j-1", tokens=tokens) as server:
+        server.script([Reply(status, body=echo) for status in (401, 500, 400)], path="/jobs/")
+        environ = environment(
+            server,
+            CALLBACK_URL="",
+            SYNAPSE_HOST=server.url.replace("http://", f"http://ada:{USERINFO}@"),
+            SYNAPSE_JOB_ID="j-1",
+        )
+        done = trained(tmp_path, environ)
+        assert done.returncode == 0, done.stderr
+        run = own_environment / "r"
+        wait_until(lambda: load_state(run, "synapse").delivered and load_rejected(run, "synapse"), what="a refusal")
+        shown = [command(environ, "runs", "show", "r"), command(environ, "sync"), command(environ, "doctor")]
+        assert server.statuses[-1] == "FAILED"
+        assert server.entries("visualization")
+        assert_nothing_sent(server)
+    assert_nothing_written(run)
+    assert_nothing_printed(done, *shown)
+
+
 class Careless:
     """A destination that quotes what it was given: refuses the first record, and has trouble with the second."""
 
@@ -351,3 +389,40 @@ def test_a_real_training(tmp_path: Path, own_environment: Path) -> None:
     assert folder.name not in "\n".join(ours)
     assert folder.name not in synced.stdout
     assert told(own_environment / "7", RunStarted)[0].output_dir.endswith("/****/out/train")
+
+
+OPEN_UNTIL_TOLD = """
+import sys
+import trainer_hooks
+
+with trainer_hooks.start_run() as run:
+    run.log_metrics({"loss": 0.5}, epoch=1)
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def command_lines() -> Iterator[bytes]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            yield (process / "cmdline").read_bytes()
+
+
+def test_whoever_lists_the_processes_of_this_machine(tmp_path: Path, own_environment: Path) -> None:
+    with PlatformServer(jobs=("7",), batch=True) as server:
+        script = [sys.executable, "-m", "trainer_hooks.cli", "run", "--", sys.executable, "-c", OPEN_UNTIL_TOLD]
+        variables = environment(server, TRAINER_HOOKS_STORAGE=(tmp_path / "store").as_uri())
+        with subprocess.Popen(
+            script, env=variables, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as training:
+            assert training.stdout
+            assert training.stdout.readline() == "open\n"
+            seen = wait_until(lambda: _with_a_courier(own_environment), 30, "the courier among the processes")
+            training.communicate("\n", timeout=60)
+    assert training.returncode == 0
+    assert [line for line in seen if found_in(line)] == []
+
+
+def _with_a_courier(root: Path) -> list[bytes]:
+    lines = list(command_lines())
+    return lines if any(b"trainer_hooks.courier" in line and bytes(root) in line for line in lines) else []

@@ -12,7 +12,7 @@ import pytest
 
 import trainer_hooks
 from trainer_hooks import autolog as autolog_function
-from trainer_hooks import errors, run
+from trainer_hooks import datasets, errors, run
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {
@@ -93,6 +93,32 @@ def test_importing_the_package_loads_nothing_but_itself():
     bare, ours = loaded_by("import importlib, typing"), loaded_by("import trainer_hooks")
     assert ours - bare == {"trainer_hooks"}
     assert not ours & (HEAVY | {"msgspec"})
+
+
+def test_importing_datasets_loads_nothing_heavy_before_one_is_converted():
+    names = "fetch, fetch_annotation, read_report, Dataset, Finding, Report, Split"
+    assert not loaded_by(f"from trainer_hooks.datasets import {names}") & (HEAVY | {"PIL", "cv2", "ray", "yaml"})
+    bare, ours = loaded_by("import importlib, typing"), loaded_by("import trainer_hooks.datasets")
+    assert ours - bare == {"trainer_hooks"}
+
+
+def test_the_public_names_of_datasets_are_these():
+    assert datasets.__all__ == [
+        "Dataset",
+        "Finding",
+        "Report",
+        "Split",
+        "convert",
+        "fetch",
+        "fetch_annotation",
+        "read_report",
+        "split",
+        "validate",
+    ]
+    assert dir(datasets) == datasets.__all__
+    assert all(getattr(datasets, name).__name__ == name for name in datasets.__all__)
+    with pytest.raises(AttributeError, match=r"module 'trainer_hooks\.datasets' has no attribute 'covert'"):
+        _ = datasets.covert
 
 
 def test_what_a_training_needs_loads_nothing_heavy():

@@ -216,7 +216,7 @@ class TestTelling:
         run.log_metrics({"a": mute, "b": 1}, epoch=mute, total_epochs=mute, duration=mute)
         run.log_validation(mute, epoch=mute, primary=mute, is_best=mute, per_class=mute, images=mute)
         run.log_checkpoint(weights, names=mute, epoch=mute, metrics=mute, final=mute)
-        run.log(mute, mute, source=mute, data=mute)
+        run.log(mute, mute, source=mute, extra=mute, data=mute)
         run.report_inference_completed(total_images=mute, total_inference_time_ms=mute, results=mute, result_urls=mute)
         run.report_export_completed(export_format=mute, output_s3_uri=mute, file_size_bytes=mute, metadata=mute)
         run.complete(mute, checkpoints=mute)
@@ -229,6 +229,11 @@ class TestTelling:
         for level in ("debug", 20, "CRITICAL", None):
             run.log("x", level)
         assert [event.level for event in told(run) if isinstance(event, Logged)] == ["DEBUG", "INFO", "ERROR", "ERROR"]
+
+    def test_a_logs_data_may_be_given_as_one_mapping(self):
+        run = start_run()
+        run.log("x", extra={"level": 1, "source": 2, "more": 3}, more=4)
+        assert only(run, Logged).data == {"level": 1, "source": 2, "more": 4}
 
     def test_a_keyword_that_nobody_knows_is_harmless_in_the_loop(self):
         run = start_run()
@@ -668,3 +673,10 @@ def test_as_a_thread_nothing_of_ours_draws_from_the_global_random_generator(tmp_
     command = [sys.executable, str(script), f"file://{tmp_path}/store"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "True"
+
+
+def test_a_count_of_trainings_that_is_none_makes_no_line_that_can_not_be_read() -> None:
+    with start_run(trainings="many") as run:
+        pass
+    started = [record.event for record in read_records(run.directory) if isinstance(record.event, RunStarted)]
+    assert [event.trainings for event in started] == [0]

@@ -27,6 +27,25 @@ EVERY = {
     "storage_access_key": ("INTERNAL_STORAGE_ACCESS_KEY", "hunter2", "hunter2", "other"),
     "storage_secret_key": ("INTERNAL_STORAGE_SECRET_KEY", "hunter2", "hunter2", "other"),
     "storage_bucket": ("INTERNAL_BUCKET_CHECKPOINTS", "checkpoints", "checkpoints", "other"),
+    "dataset_storage": ("TRAINER_HOOKS_DATASET_STORAGE", "s3://bucket/x", "s3://bucket/x", "file:///data"),
+    "dataset_endpoint": ("EXTERNAL_STORAGE_ENDPOINT", "http://minio:9000", "http://minio:9000", "http://other"),
+    "dataset_access_key": ("EXTERNAL_STORAGE_ACCESS_KEY", "hunter2", "hunter2", "other"),
+    "dataset_secret_key": ("EXTERNAL_STORAGE_SECRET_KEY", "hunter2", "hunter2", "other"),
+    "dataset_bucket": ("EXTERNAL_BUCKET_DATASETS", "training-datasets", "training-datasets", "other"),
+    "dataset_allow": ("TRAINER_HOOKS_DATASET_ALLOW", "s3://a/,s3://b/", "s3://a/,s3://b/", "file:///data"),
+    "dataset_cache": ("DATASET_CACHE_DIR", "/data/cache", "/data/cache", "elsewhere"),
+    "dataset_cache_max_gb": ("DATASET_CACHE_MAX_GB", "7.5", 7.5, 1),
+    "backend": ("TRAINER_HOOKS_BACKEND", "/data/backend", "/data/backend", "elsewhere"),
+    "serve_token": ("TRAINER_HOOKS_SERVE_TOKEN", "hunter2", "hunter2", "other"),
+    "serve_token_file": ("TRAINER_HOOKS_SERVE_TOKEN_FILE", "/run/serve", "/run/serve", "/run/other"),
+    "serve_url": ("TRAINER_HOOKS_SERVE_URL", "https://host/runs", "https://host/runs", "https://other"),
+    "serve_store": ("TRAINER_HOOKS_SERVE_STORE", "postgresql://h/a", "postgresql://h/a", "postgresql://h/b"),
+    "model_directory": ("TRAINER_HOOKS_MODEL_CACHE", "/data/models", "/data/models", "elsewhere"),
+    "synapse_host": ("SYNAPSE_HOST", "https://synapse", "https://synapse", "https://other"),
+    "synapse_token": ("SYNAPSE_ACCESS_TOKEN", "hunter2", "hunter2", "other"),
+    "synapse_user_token": ("SYNAPSE_PLUGIN_RUN_USER_TOKEN", "hunter2", "hunter2", "other"),
+    "synapse_tenant": ("SYNAPSE_PLUGIN_RUN_TENANT", "hunter2", "hunter2", "other"),
+    "synapse_job": ("SYNAPSE_JOB_ID", "41", "41", "42"),
     "resume": ("TRAINER_HOOKS_RESUME", "auto", "auto", "never"),
     "clearml": ("TRAINER_HOOKS_CLEARML", "1", True, False),
     "clearml_project": ("TRAINER_HOOKS_CLEARML_PROJECT", "Project 12", "Project 12", "other"),
@@ -41,7 +60,18 @@ EVERY = {
     "iteration_metrics": ("TRAINER_HOOKS_ITERATION_METRICS", "50", 50, 7),
     "journal_limit": ("TRAINER_HOOKS_JOURNAL_LIMIT", "1000000", 1_000_000, 0),
 }
-SECRETS = {"token", "storage_access_key", "storage_secret_key"}
+SECRETS = {
+    "serve_store",
+    "token",
+    "storage_access_key",
+    "storage_secret_key",
+    "dataset_access_key",
+    "dataset_secret_key",
+    "serve_token",
+    "synapse_token",
+    "synapse_user_token",
+    "synapse_tenant",
+}
 every_setting = pytest.mark.parametrize("name", EVERY)
 
 
@@ -221,6 +251,18 @@ def test_a_rotated_token_file_is_read_anew(tmp_path):
     assert load({"TRAINER_HOOKS_TOKEN_FILE": str(path), "TRAINER_HOOKS_TOKEN": "direct"}).bearer_token() == "direct"
 
 
+def test_the_receivers_token_is_its_own_and_an_empty_file_lets_nobody_in(tmp_path):
+    file = tmp_path / "token"
+    file.write_text("secret-of-the-receiver\n")
+    settings = load(serve_token_file=str(file), token="of-the-platform")
+    assert (settings.receiver_token(), settings.bearer_token()) == ("secret-of-the-receiver", "of-the-platform")
+    assert "secret-of-the-receiver" in settings.secrets()
+    file.write_text("\n")
+    with pytest.raises(InvalidSetting, match=r"TRAINER_HOOKS_SERVE_TOKEN_FILE names .*, which is empty"):
+        settings.receiver_token()
+    assert load().receiver_token() is None
+
+
 def test_a_token_file_that_can_not_be_read_is_named(tmp_path):
     with pytest.raises(InvalidSetting, match=r"TRAINER_HOOKS_TOKEN_FILE names .*gone.*No such file"):
         load(token_file=str(tmp_path / "gone")).bearer_token()
@@ -253,12 +295,43 @@ def in_another_process(settings: Settings, environ: dict[str, str], cwd: Path) -
 
 def test_another_process_gets_these_very_settings(tmp_path):
     given = {name: other for name, (_, _, _, other) in EVERY.items()}
-    given |= {"directory": "/data/runs", "token_file": "/run/token"}
+    places = {"directory": "/runs", "dataset_cache": "/datasets", "backend": "/backend", "model_directory": "/models"}
+    given |= {**places, "token_file": "/run/token", "serve_token_file": "/run/serve"}
     settings = load(**given)
     assert in_another_process(settings, {}, tmp_path) == settings
-    defaults = load(directory="/data/runs")
+    defaults = load(**places)
     everything_else = {variable: text for variable, text, _, _ in EVERY.values()}
     assert in_another_process(defaults, everything_else, tmp_path) == defaults
+
+
+_BOTH = {"SYNAPSE_PLUGIN_RUN_URL_HOST": "https://second", "SYNAPSE_HOST": "https://first"}
+
+
+def test_of_two_variables_the_first_that_is_named_counts():
+    assert (load(_BOTH).synapse_host, load(_BOTH).sources) == ("https://first", {"synapse_host": "SYNAPSE_HOST"})
+    assert load({**_BOTH, "SYNAPSE_HOST": " "}).synapse_host == "https://second"
+
+
+def test_another_process_hears_of_no_other_variable_of_a_setting():
+    settings = load(_BOTH, synapse_host="https://argument")
+    for told in (settings.as_environment(), settings.as_public_environment()):
+        assert told["SYNAPSE_PLUGIN_RUN_URL_HOST"] == ""
+        assert load({**_BOTH, **told}).synapse_host == "https://argument"
+
+
+@pytest.mark.parametrize("name", ["backend", "synapse_host", "callback_url"])
+@pytest.mark.parametrize(
+    "address",
+    ["ftp://host/x", "http:/host/api", "http://[x/api", "https://host:99999/api", "http://host:abc/", "http:// host/"],
+)
+def test_an_address_that_http_can_not_reach_is_refused_at_once(name, address):
+    with pytest.raises(InvalidSetting, match=rf"{name} \(argument\) is .* write the backend's address as https://host"):
+        load(**{name: address})
+
+
+@pytest.mark.parametrize("directory", ["backend", "/data/b", "~/b", "a:b", "./http:", "https://host:8000/api/v1"])
+def test_a_directory_is_a_backend_too(directory):
+    assert load(backend=directory).backend == directory
 
 
 def test_relative_paths_mean_the_same_in_another_process(tmp_path, monkeypatch):
@@ -292,6 +365,8 @@ def test_what_is_kept_for_a_later_sync_holds_no_credential(monkeypatch, tmp_path
         "clearml": True,
         "clearml_project": "Project 12",
         "clearml_task": "Training Job 7",
+        "synapse_host": "https://synapse",
+        "synapse_job": "41",
     }
     assert load(**addresses).addresses() == addresses
     assert load().addresses() == {"retry_delay": 2.0}

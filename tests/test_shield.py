@@ -356,7 +356,8 @@ def test_the_guard_may_be_entered_by_a_signal_handler_while_it_reports():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert caught["busy: KeyError"] == turns
-    assert caught["handling a signal: ValueError"] == len(handled)
+    # A handler that strikes while the same one is counting may go uncounted.
+    assert 0 < caught["handling a signal: ValueError"] <= len(handled)
 
 
 class Alarm:

@@ -185,3 +185,11 @@ def test_a_source_that_is_rewritten_meanwhile_is_refused_or_whole(run, source):
         stop.set()
         writer.join()
     assert staged(run) == []
+
+
+def test_of_copies_that_nobody_takes_away_the_newest_are_kept(run, source):
+    stager = Stager(run, keep_all=True, most=2)
+    told = [stager.stage(source, ["plot"])[0] for _ in range(3)]
+    for one in told:
+        stager.told(one, ["plot"])
+    assert staged(run) == [Path(one).name for one in told[1:]]

@@ -25,8 +25,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 _TOOLS = Path(__file__).resolve().parent
 _SHIM = "torchvision_cpu_shim"
-_GROUPS = ("demo", "test", "check", "mmdet", "peers")
-_WITH_ULTRALYTICS = {"demo", "test"}
+_GROUPS = (
+    "demo",
+    "test",
+    "check",
+    "docs",
+    "export",
+    "lint",
+    "mmdet",
+    "page",
+    "postgres-test",
+    "ray",
+    "receiver-test",
+    "peers",
+    "dataset-peers",
+    "receiver-peers",
+)
+_WITHOUT_TORCH = {"docs", "export", "postgres-test", "ray", "receiver-test", "receiver-peers"}
+_WITH_ULTRALYTICS = {"demo", "page", "test", "dataset-peers"}
 _WITH_TORCHVISION = {*_WITH_ULTRALYTICS, "mmdet"}
 _PIP_WITH_GROUPS = "pip>=25.1"
 _TAIL = 15
@@ -56,11 +72,13 @@ class Environment:
         yield "virtual environment", self._create
         yield "pip", lambda: self._pip("--upgrade", _PIP_WITH_GROUPS)
         # By itself and first: resolved together with what only asks for "torch", pip may choose another build of it.
+        if _WITHOUT_TORCH.issuperset(self.groups):
+            yield f"trainer-hooks [{' '.join(self.groups)}]", self._install
+            return
         yield "torch", lambda: self._pip("--group", "torch")
         if _WITH_ULTRALYTICS.intersection(self.groups):
             yield "ultralytics", lambda: self._pip("--group", "ultralytics")
-        groups = [part for group in self.groups for part in ("--group", group)]
-        yield f"trainer-hooks [{' '.join(self.groups)}]", lambda: self._pip("--editable", str(ROOT), *groups)
+        yield f"trainer-hooks [{' '.join(self.groups)}]", self._install
         if _WITH_TORCHVISION.intersection(self.groups):
             yield "torchvision", self._mend_torchvision
 
@@ -72,6 +90,10 @@ class Environment:
             raise StepFailed(message)
         if not (self.path / "bin" / "pip").exists():
             _run([sys.executable, "-m", "venv", str(self.path)])
+
+    def _install(self) -> None:
+        groups = [part for group in self.groups for part in ("--group", group)]
+        self._pip("--editable", str(ROOT), *groups)
 
     def _pip(self, *arguments: str) -> None:
         _run([str(self.python), "-m", "pip", "install", "--disable-pip-version-check", *arguments])

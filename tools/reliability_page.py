@@ -580,6 +580,88 @@ HOSTS = (
     ),
 )
 
+_STEPS = "actions/steps/test_"
+_EXECUTORS = "actions/test_executors.py::test_"
+_SYNAPSE = "destinations/test_synapse_delivery.py::test_"
+_TO_SYNAPSE = "actions/backends/test_synapse.py::test_"
+ACTIONS = (
+    Row(
+        "a step, or a rollback, is left by an error, Ctrl-C or SIGKILL",
+        "what is done is rolled back, in reverse, but by no SIGKILL; the next attempt goes on behind what is done",
+        (
+            f"{_STEPS}killed.py::test_a_fault_in_a_step_and_the_next_attempt",
+            f"{_STEPS}killed.py::test_a_fault_in_a_rollback_and_the_next_attempt",
+            f"{_STEPS}killed.py::test_what_a_killed_attempt_has_done_is_rolled_back_by_the_next_that_fails",
+        ),
+    ),
+    Row(
+        "the process of an action is killed, with its watching process or without; on Ray, too",
+        "lost; a retry is the next attempt of its run",
+        (
+            f"{_EXECUTORS}a_killed_action_is_lost_and_its_retry_is_the_next_attempt",
+            f"{_EXECUTORS}where_the_watching_process_is_killed_too_the_submitter_says_the_last_word",
+            "actions/test_ray.py::test_a_killed_driver_is_lost_and_its_retry_is_the_next_attempt",
+            "actions/test_ray.py::test_where_all_of_the_job_is_killed_the_submitter_says_the_last_word",
+        ),
+    ),
+    Row(
+        "an action is cancelled, or who cancels it is interrupted",
+        "interrupted, and nothing of it is left alive",
+        (
+            f"{_EXECUTORS}a_cancelled_action_is_interrupted_and_its_process_gone",
+            f"{_EXECUTORS}who_interrupts_the_stopping_once_more_leaves_nothing_alive",
+            "actions/test_action.py::test_an_action_that_is_to_stop_does_so_between_its_steps",
+        ),
+    ),
+    Row(
+        "several trainings in one action, resumed",
+        "each goes on from its own checkpoint, or says that it can't",
+        (
+            "actions/test_action.py::test_a_training_in_an_action_goes_on_where_it_was_left",
+            "actions/test_action.py::test_which_of_several_trainings_is_to_go_on_is_not_guessed",
+            "test_trainings.py::test_a_training_goes_on_from_its_own_checkpoint_only",
+        ),
+    ),
+    Row(
+        "a model's upload: lost answers, wrong offsets, 503, a file that changes, a full disk, SIGKILL",
+        "one model, whole, or an error and none",
+        (
+            f"{_TO_SYNAPSE}a_chunk_whose_answer_fails_is_neither_lost_nor_sent_twice",
+            f"{_TO_SYNAPSE}a_lost_answer_to_a_new_model_is_looked_for_by_its_name",
+            f"{_TO_SYNAPSE}somebody_elses_model_is_never_returned",
+            f"{_TO_SYNAPSE}a_file_that_changes_meanwhile_is_no_model",
+            "actions/backends/test_local.py::test_a_full_disk_leaves_no_model",
+            "actions/backends/test_local.py::test_a_process_killed_while_it_creates_a_model_leaves_none",
+        ),
+    ),
+    Row(
+        "a model that is begun with: damaged in the cache, half extracted, out of its folder",
+        "fetched anew, or refused; whole or not at all",
+        (
+            "actions/test_model_files.py::test_a_directory_that_was_written_to_is_fetched_again",
+            "actions/test_archives.py::test_a_process_killed_while_it_extracts_leaves_no_model",
+        ),
+    ),
+    Row(
+        "Synapse is down, loses answers, stumbles over an entry, refuses the result",
+        "nothing is lost, little is told twice, and the job doesn't stay RUNNING",
+        (
+            f"{_SYNAPSE}an_outage_is_waited_out",
+            f"{_SYNAPSE}what_was_taken_without_an_answer_is_not_told_twice",
+            f"{_SYNAPSE}the_one_that_is_always_answered_with_a_fault_is_left_out_and_named",
+            f"{_SYNAPSE}an_end_does_not_wait_for_a_log_that_takes_nothing",
+        ),
+    ),
+    Row(
+        "trials of a search fail, die, are NaN; the search itself is killed",
+        "the others go on; the next attempt does none again that is done",
+        (
+            "actions/test_tune.py::test_a_trial_that_fails_or_dies_does_not_end_the_search_and_nan_never_wins",
+            "actions/test_tune.py::test_a_search_that_was_killed_goes_on_and_does_nothing_again",
+        ),
+    ),
+)
+
 MATRIX = {
     "The platform and the network": NETWORK,
     "Deaths": DEATHS,
@@ -588,6 +670,7 @@ MATRIX = {
     "Checkpoints and storage": CHECKPOINTS,
     "Values": VALUES,
     "Frameworks and ClearML": HOSTS,
+    "Actions": ACTIONS,
 }
 
 INTRODUCTION = """\

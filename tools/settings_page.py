@@ -19,6 +19,16 @@ and what is allowed. Credentials have no default, can't stand in the file, and a
 | name | variable | default | meaning |
 |---|---|---|---|
 """
+OTHERS = """
+## Variables that are no settings
+
+- `TRAINER_HOOKS_CONFIG`: the file of settings.
+- `TRAINER_HOOKS_AUTOLOG`: the frameworks that `trainer-hooks run` attaches to, with commas between; by default all.
+- `TRAINER_HOOKS_SUPERVISOR`, set by `trainer-hooks run`: which process waits; only its own child believes it.
+- `TRAINER_HOOKS_WITHIN`, set by an action at work: the run and the attempt that what it starts is a part of.
+- `SYNAPSE_ACTION_ENTRYPOINT`, set by predecessor A's platform: the action, where `trainer-hooks action run` names none.
+- `SYNAPSE_ACTION_PARAMS`, or `SYNAPSE_ACTION_PARAMS_FILE`, from there, too: its parameters, where none are given.
+"""
 
 
 def page() -> str:
@@ -30,7 +40,7 @@ def page() -> str:
         shown = "-" if default is None else f"`{default}`"
         secret = " (a credential)" if env.secret else ""
         rows.append(f"| `{name}` | `{'`, `'.join(env.names)}` | {shown} | {DESCRIPTIONS[name]}{secret} |\n")
-    return INTRODUCTION + "".join(rows)
+    return INTRODUCTION + "".join(rows) + OTHERS
 
 
 if __name__ == "__main__":

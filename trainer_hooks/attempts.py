@@ -35,6 +35,7 @@ _NEWEST = 50
 _LONGEST_NAME = 150
 _DIGEST = 16
 _ORIGIN = 4
+_WITHOUT_JOB = {"job_id": None, "callback_url": None, "synapse_job": None}
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,10 @@ def claim_somewhere(settings: Settings, resumed: str | None = None, *, after: in
         except OSError as error:
             _log.warning("runs can't be kept in %s: %s", place, error)
             continue
-        if claimed.settings.job_id != settings.job_id:
+        if (claimed.settings.job_id, claimed.settings.synapse_job) != (settings.job_id, settings.synapse_job):
             _log.warning(
                 "job %s is another training's: this one is kept as run %s, and not told to the platform",
-                settings.job_id,
+                settings.job_id or settings.synapse_job,
                 claimed.run,
             )
         return claimed
@@ -91,7 +92,8 @@ def claim_somewhere(settings: Settings, resumed: str | None = None, *, after: in
 def claim(root: Path, settings: Settings, resumed: str | None = None, *, after: int = 0) -> Claim:
     """Make this process the next attempt of the run that it continues, or the first of a new one.
 
-    The run is named by the settings (`run_id`, else `job_id`), or is the one that `resumed` names; else it is new.
+    The run is named by the settings (`run_id`, `job_id`, `synapse_job`, the first that is set), or is the one that
+    `resumed` names; else it is new.
     `after` is an earlier attempt that is known of from elsewhere: the disk may have begun empty since.
     Where that run is at work in another live process, or was finished by this very process, this is a run beside it,
     with a number behind its name and without the job: the platform hears one voice.
@@ -99,11 +101,11 @@ def claim(root: Path, settings: Settings, resumed: str | None = None, *, after: 
     Raises:
         OSError: if the root can't be written.
     """
-    wanted = settings.run_id or settings.job_id or resumed or _new_run_id()
+    wanted = settings.run_id or settings.job_id or settings.synapse_job or resumed or new_run_id()
     for number in range(1, 1000):
         run = wanted if number == 1 else f"{wanted}-{number}"
         directory = root / safe_name(run)
-        own = settings if number == 1 else msgspec.structs.replace(settings, job_id=None, callback_url=None)
+        own = settings if number == 1 else msgspec.structs.replace(settings, **_WITHOUT_JOB)
         directory.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as held:
             alone = False
@@ -190,6 +192,11 @@ def began_at(directory: Path) -> float:
     return (directory / _RUN_FILE).stat().st_mtime
 
 
+def new_run_id() -> str:
+    """An id that no other run has: when it is made, and a few random digits."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
 def _temporary_root() -> Path:
     # Asked only when it is needed: where no temporary directory can be written, that is an error, too.
     return Path(tempfile.gettempdir()) / f"trainer_runs-{os.getuid()}"
@@ -262,7 +269,3 @@ def _is_first(directory: Path, attempt: int, journal: Journal) -> bool:
     (mine,) = journal.position
     same = (number for number, header in read_headers(directory).items() if header.attempt == attempt)
     return min(same) == mine
-
-
-def _new_run_id() -> str:
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ class Autolog:
 
     def __init__(self) -> None:
         self._attached: dict[str, tuple[_Opener, Callable[[], None]]] = {}
+        self._turn = threading.RLock()
 
     @property
     def frameworks(self) -> list[str]:
@@ -33,18 +35,25 @@ class Autolog:
 
     def attach(self, framework: str, settings: Settings) -> _Opener:
         """Attach to the framework; a second time only changes the settings of runs to come."""
-        if framework in self._attached:
+        # Not in our turn: this imports the framework, and whoever is importing it just now may be waiting for that.
+        begin = None if framework in self._attached else find_attach(framework)
+        with self._turn:
+            if framework not in self._attached and begin is not None:
+                opener = _Opener(settings)
+                self._attached[framework] = (opener, begin(opener))
             self._attached[framework][0].settings = settings
-        else:
-            opener = _Opener(settings)
-            self._attached[framework] = (opener, find_attach(framework)(opener))
-        return self._attached[framework][0]
+            return self._attached[framework][0]
 
-    def detach(self) -> None:
-        """Restore every original object of the frameworks; a run that is open goes on until its process ends."""
-        while self._attached:
-            _, (_, undo) = self._attached.popitem()
-            undo()
+    def detach(self, *frameworks: str) -> None:
+        """Restore every original object of these frameworks, by default of all.
+
+        A run that is open goes on until its process ends.
+        """
+        with self._turn:
+            for framework in frameworks or list(self._attached):
+                if framework in self._attached:
+                    _, undo = self._attached.pop(framework)
+                    undo()
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until what the open run has told is delivered; False if `timeout` (seconds) came first."""
@@ -78,6 +87,11 @@ class _Opener(OwnOpener):
 
 _autolog = Autolog()
 _CLEARML = "clearml"
+
+
+def attached() -> Autolog:
+    """What `autolog` has attached to in this process; nothing, perhaps."""
+    return _autolog
 
 
 def join(framework: str, directory: str, attempt: int) -> None:

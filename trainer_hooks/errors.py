@@ -5,11 +5,26 @@ TrainerHooksError
 │   ├── UnknownFramework
 │   ├── MissingPackage
 │   ├── InvalidSetting
+│   ├── InvalidParams         an action's parameters
+│   ├── InvalidAction         an action can't be found, or can't be run as it is written
+│   ├── RefusedElsewhere      an action's process says so, of any of these
+│   ├── AlreadyServed         another receiver has the directory of runs
 │   └── CannotResume          what to go on from can't be told: beginning anew would replace it
 ├── StorageError              an object store or directory could not do what was asked
 │   ├── ObjectMissing
 │   └── StorageRefused        permission, unknown bucket, malformed key: trying again won't help
+├── DatasetError              a dataset is missing, damaged, or holds what can't be used
+├── ActionError               an action could not do its work
+│   ├── NoDataset             its parameters name no dataset
+│   ├── StepError             one of its steps failed
+│   ├── ActionStopped         it was asked to stop, and has
+│   ├── StepTimedOut
+│   └── RemoteFailure         it was done elsewhere, and has not completed there
+├── BackendError              the backend of actions can't do what is asked, or can't be reached
+│   ├── BackendRefused        it said no, with a status of 4xx
+│   └── NotInBackend          it has no such data collection, model, file or job
 ├── RetryLater                a destination can't deliver now
+│   └── NotSent               it was not even sent
 └── Rejected                  a destination will never take this event
 """
 
@@ -30,16 +45,32 @@ class SetupError(TrainerHooksError):
     """The user's set-up is wrong; the message says how to mend it."""
 
 
-class UnknownFramework(SetupError):
+class UnknownFramework(SetupError, ValueError):
     """`autolog` was asked for a framework that no integration is known for."""
 
 
-class MissingPackage(SetupError):
+class MissingPackage(SetupError, ImportError):
     """The framework, or an extra of this package, is not installed."""
 
 
 class InvalidSetting(SetupError, ValueError):
     """A setting has a value that can't be used; names the setting, its source and what it takes."""
+
+
+class InvalidParams(SetupError, ValueError):
+    """An action's parameters can't be used; names each of them, what it is and what it should be."""
+
+
+class InvalidAction(SetupError, ValueError):
+    """An action can't be found, or can't be run as it is written."""
+
+
+class RefusedElsewhere(SetupError):
+    """The process that was to do an action has found the set-up wrong; it has said so on its own stderr, too."""
+
+
+class AlreadyServed(SetupError):
+    """Another receiver has the directory of runs."""
 
 
 class CannotResume(SetupError):
@@ -60,6 +91,63 @@ class ObjectMissing(StorageError):
 
 class StorageRefused(StorageError):
     """Storage said no, and will say it again: permission, missing bucket, malformed key."""
+
+
+class DatasetError(TrainerHooksError):
+    """A dataset can't be used as it is; the message names the file, the place in it, and the mend."""
+
+
+class ActionError(TrainerHooksError):
+    """An action could not do its work, for a reason that its own code is not to blame for by an exception."""
+
+
+class NoDataset(ActionError, ValueError):
+    """An action asks for its dataset, and its parameters name none."""
+
+
+class StepError(ActionError, RuntimeError):
+    """A workflow step failed; raised from what the step raised, together with what its rollbacks did."""
+
+    def __init__(self, step: str, reason: str) -> None:
+        super().__init__(f"step {step!r} failed: {reason}")
+        self.step = step
+
+
+class ActionStopped(ActionError):
+    """An action has stopped between two steps, since the platform wants it to."""
+
+
+class StepTimedOut(ActionError, TimeoutError):
+    """A workflow step took longer than its `timeout`."""
+
+
+class RemoteFailure(ActionError):
+    """An action that was done in another process has not completed.
+
+    `ending` is failed, interrupted or lost. `told`: by the action itself, which would fail the same way again; else its
+    process ended without a word.
+    """
+
+    def __init__(self, message: str, ending: str, *, told: bool = True) -> None:
+        super().__init__(message)
+        self.ending = ending
+        self.told = told
+
+
+class BackendError(TrainerHooksError):
+    """The backend of actions could not do what was asked; where it was not reached in time, trying again may help."""
+
+
+class BackendRefused(BackendError):
+    """The backend said no, with the HTTP status `status`: the request, or who asks, has to be mended."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class NotInBackend(BackendError):
+    """The backend has no such data collection, model, file or job."""
 
 
 class RetryLater(TrainerHooksError):
@@ -111,13 +199,22 @@ def classify(error: BaseException) -> ErrorKind:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what it was raised from; `raise … from None` ends the chain where its author ended it."""
+    """The error, then what it was raised from; `raise … from None` ends the chain where its author ended it.
+
+    Of a group, the first one in it: what went wrong before anything else did.
+    """
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        link = _first_of(link) or link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _first_of(group: BaseException) -> BaseException | None:
+    """By what it holds: Python 3.10 has no type for it."""
+    held = getattr(group, "exceptions", None)
+    return held[0] if isinstance(held, tuple) and held and isinstance(held[0], BaseException) else None
 
 
 def _classify_one(error: BaseException) -> ErrorKind | None:
@@ -177,6 +274,8 @@ _BY_TYPE: dict[str, ErrorKind] = {
     "builtins.ImportError": ErrorType.FRAMEWORK_ERROR,
     "builtins.NotImplementedError": ErrorType.FRAMEWORK_ERROR,
     "PIL.UnidentifiedImageError": ErrorType.DATASET_ERROR,
+    "trainer_hooks.errors.DatasetError": ErrorType.DATASET_ERROR,
+    "trainer_hooks.errors.StepTimedOut": ErrorType.UNKNOWN_ERROR,  # a TimeoutError, and not the network's
 }
 
 _CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".safetensors")

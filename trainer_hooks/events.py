@@ -57,6 +57,7 @@ class SegmentOpened(Event, frozen=True):
     `launch` is what the processes of one distributed launch have in common, where there is one. `origin` tells this
     run directory from another one of the same run: a container that starts with an empty disk numbers its segments
     anew. `supervisor` is the `trainer-hooks run` that waits for this very process, and will tell how it ended.
+    `copy_of` is the number that this segment has where it was written, if this is the copy that a receiver keeps.
     """
 
     format: int
@@ -69,16 +70,24 @@ class SegmentOpened(Event, frozen=True):
     launch: str | None = None
     origin: str = ""
     supervisor: Process | None = None
+    copy_of: int | None = None
 
 
 class RunStarted(Event, frozen=True):
     """Work begins, of which kind `operation` says. `params` and `dataset` are redacted plain values.
+
+    Told again where more comes to be known, as when an action's training begins: the newest says it all. `action` is
+    the name of the action that does the work, where it is one, and `trainings` how many of frameworks have begun in it;
+    `parent` is the id of the run that this one is a part of, as a trial is of a search.
 
     A "validation" or "test" is one by itself, of a model that exists already. `epoch` or `iteration` is how many are
     finished already, in a training that goes on from a checkpoint of an earlier attempt.
     """
 
     operation: Operation = "training"
+    action: str | None = None
+    trainings: int = 0
+    parent: str | None = None
     framework: str | None = None
     task: str | None = None
     model: str | None = None
@@ -178,8 +187,8 @@ class CheckpointStored(Event, frozen=True):
 class ImageSaved(Event, frozen=True):
     """The host drew something: a plot, or predictions on a batch. `title` says what.
 
-    `path` is the host's file; `staged` our own private copy, relative to the run directory, or None where nothing that
-    shows images is configured.
+    `path` is the host's file; `staged` our own private copy, relative to the run directory, or None where none could be
+    made.
     """
 
     title: str
@@ -247,6 +256,50 @@ class ProgressResumed(Event, frozen=True):
     idle: float
 
 
+class StepStarted(Event, frozen=True):
+    """A workflow step begins, the `order`-th of `total`, counted from 1.
+
+    `share` is its part of the whole work: those of all steps add up to 1. `retry` is 0 for the first try.
+    """
+
+    step: str
+    order: int
+    total: int
+    share: float
+    retry: int = 0
+
+
+class StepFinished(Event, frozen=True):
+    """A workflow step is done. `skipped` says why nothing had to be done for it; the duration is then 0."""
+
+    step: str
+    duration: float = 0.0
+    skipped: str | None = None
+
+
+class StepFailed(Event, frozen=True):
+    """A try at a workflow step ended by an error; `retrying`: there will be another one."""
+
+    step: str
+    error: ErrorKind
+    message: str
+    exception: str | None = None
+    traceback: str | None = None
+    duration: float = 0.0
+    retrying: bool = False
+
+
+class StepRolledBack(Event, frozen=True):
+    """What a finished step had done is undone; or could not be, for this error."""
+
+    step: str
+    duration: float = 0.0
+    error: ErrorKind | None = None
+    message: str | None = None
+    exception: str | None = None
+    traceback: str | None = None
+
+
 class RankFailed(Event, frozen=True):
     """One rank of a distributed job ended by an error; the job's end is told by the process that launched it."""
 
@@ -285,7 +338,7 @@ class ExportCompleted(Event, frozen=True):
 
 
 class RunCompleted(Event, frozen=True):
-    """Terminal: the work ended as it should."""
+    """Terminal: the work ended as it should. `result` is what an action has returned."""
 
     epochs: int = 0
     iterations: int | None = None
@@ -295,6 +348,7 @@ class RunCompleted(Event, frozen=True):
     best_metrics: Metrics = {}
     duration: float | None = None
     checkpoints: dict[str, str] = {}
+    result: dict[str, Any] = {}
 
 
 class RunFailed(Event, frozen=True):
@@ -348,6 +402,10 @@ AnyEvent: TypeAlias = (
     | StopRequested
     | ProgressStalled
     | ProgressResumed
+    | StepStarted
+    | StepFinished
+    | StepFailed
+    | StepRolledBack
     | RankFailed
     | RecordsDropped
     | InferenceCompleted
@@ -367,6 +425,10 @@ LIFECYCLE = (
     ExportCompleted,
     SignalReceived,
     StopRequested,
+    StepStarted,
+    StepFinished,
+    StepFailed,
+    StepRolledBack,
     RankFailed,
     *TERMINAL,
 )
@@ -386,9 +448,14 @@ class Record(msgspec.Struct, frozen=True):
     event: AnyEvent
     end: int
     origin: str = ""
+    copy_of: int | None = None
 
     @property
     def id(self) -> str:
-        """Unique for ever, the idempotency key of the event: run, run directory, segment, sequence within it."""
-        place = f"{self.origin}-{self.segment}" if self.origin else self.segment
+        """Unique for ever, the idempotency key of the event: run, run directory, segment, sequence within it.
+
+        A receiver's copy has the id of what it is a copy of.
+        """
+        segment = self.segment if self.copy_of is None else self.copy_of
+        place = f"{self.origin}-{segment}" if self.origin else segment
         return f"{self.run}.{place}.{self.seq}"

@@ -73,9 +73,24 @@ def copy_file(source: Path, target: Path) -> int:
         return os.fstat(writer.fileno()).st_size
 
 
+def clone_file(source: Path, target: Path) -> bool:
+    """Make `target` by reference: it shares the blocks on the disk, and no change. Else it isn't there, and False.
+
+    Raises:
+        OSError: as of opening them; also if the target is there.
+    """
+    with open(source, "rb", opener=_open_regular) as reader, target.open("xb") as writer:
+        cloned = _reference(reader.fileno(), writer.fileno())
+    if not cloned:
+        target.unlink()
+    return cloned
+
+
 @contextlib.contextmanager
-def locked(path: Path, timeout: float) -> Iterator[None]:
+def locked(path: Path, timeout: float) -> Iterator[bool]:
     """Hold the lock on that file, which is made if need be; where the file system has no locks, go on without.
+
+    Yields whether it is held.
 
     Raises:
         TimeoutError: if another process has held it for `timeout` seconds.
@@ -83,12 +98,23 @@ def locked(path: Path, timeout: float) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         deadline = time.monotonic() + timeout
-        while not _try_lock(file.fileno()):
+        while (held := try_lock(file.fileno(), fcntl.LOCK_EX)) is False:
             if time.monotonic() >= deadline:
                 message = f"another process holds {path}"
                 raise TimeoutError(message)
             time.sleep(_LOCK_POLL)
-        yield
+        yield held is True
+
+
+def try_lock(handle: int, kind: int) -> bool | None:
+    """Whether flock has given it: `LOCK_EX` or `LOCK_SH`; None where the file system has no locks."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def sync_file(path: Path) -> None:
@@ -98,16 +124,6 @@ def sync_file(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # there are none here
-        return True
-    return True
 
 
 def _open_regular(path: str, flags: int) -> int:

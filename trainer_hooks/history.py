@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,11 +29,17 @@ from trainer_hooks.events import (
     RunStarted,
     SegmentOpened,
     SignalReceived,
+    StepFailed,
+    StepFinished,
+    StepRolledBack,
+    StepStarted,
     TrackerLinked,
     Validated,
 )
 from trainer_hooks.journal import owner, read_headers, read_records, sizes
 from trainer_hooks.process import is_alive
+from trainer_hooks.trainings import Training, next_training
+from trainer_hooks.workflow import StepEvent, StepState, Workflow
 
 Status: TypeAlias = Literal["opened", "running", "completed", "failed", "interrupted", "lost"]
 
@@ -43,6 +50,8 @@ class RunState:
 
     status: Status = "opened"
     started: RunStarted | None = None
+    trainings: list[Training] = field(default_factory=list)
+    """Those of frameworks that have begun, where the run is an action's."""
     epoch: int = 0
     total_epochs: int | None = None
     iteration: int = 0
@@ -59,12 +68,34 @@ class RunState:
     rank_failed: RankFailed | None = None
     signal: str | None = None
     ended: AnyEvent | None = None
+    workflow: Workflow = field(default_factory=Workflow)
 
     def apply(self, event: AnyEvent) -> None:
         """Take one event into account."""
         handle = _HANDLERS.get(type(event))
         if handle is not None:
             handle(self, event)
+
+    @property
+    def steps(self) -> dict[str, StepState]:
+        """The workflow's steps so far, by name; empty where it has none."""
+        return self.workflow.steps
+
+    @property
+    def overall(self) -> float | None:
+        """How much of the workflow is done, from 0 to 1; None where it has no steps. It never goes back."""
+        return self.workflow.overall
+
+    def overall_after(
+        self, event: RunStarted | ProgressMade | EpochEnded | MetricsLogged | StepFinished
+    ) -> float | None:
+        """What `overall` will be when this event has been applied, too."""
+        if self.overall is None:
+            return None
+        later = copy.copy(self)
+        later.workflow = copy.deepcopy(self.workflow)
+        later.apply(event)
+        return later.overall
 
     @property
     def counts_iterations(self) -> bool:
@@ -108,24 +139,31 @@ class RunState:
 
 def _run_started(state: RunState, event: RunStarted) -> None:
     state.status = "running"
+    if event.trainings > len(state.trainings):
+        state.trainings.append(next_training(state.trainings, state.workflow.current))
     state.started, state.total_epochs, state.total_iterations = event, event.total_epochs, event.total_iterations
     state.epoch, state.iteration = event.epoch or 0, event.iteration or 0
+    if event.epoch or event.iteration:
+        state.workflow.reach(event.epoch or state.iteration, event.total_epochs or event.total_iterations)
 
 
 def _progress_made(state: RunState, event: ProgressMade) -> None:
     state.progress = event
+    state.workflow.reach(event.current, event.total)
 
 
 def _epoch_ended(state: RunState, event: EpochEnded) -> None:
     state.epoch = max(state.epoch, event.epoch)
     state.total_epochs = event.total_epochs or state.total_epochs
     state.metrics = event.metrics
+    state.workflow.reach(event.epoch, state.total_epochs)
 
 
 def _metrics_logged(state: RunState, event: MetricsLogged) -> None:
     state.iteration = max(state.iteration, event.iteration or 0)
     if state.counts_iterations and event.iteration is not None:
         state.metrics = event.metrics
+        state.workflow.reach(event.iteration, state.total_iterations)
 
 
 def _validated(state: RunState, event: Validated) -> None:
@@ -136,6 +174,8 @@ def _validated(state: RunState, event: Validated) -> None:
 
 
 def _checkpoint_saved(state: RunState, event: CheckpointSaved) -> None:
+    if state.trainings:
+        state.trainings[-1].saved = True
     for name in event.names:
         state.saved[name] = event
     if "best" in event.names and not event.final and (event.epoch, event.iteration) != (None, None):
@@ -157,6 +197,10 @@ def _rank_failed(state: RunState, event: RankFailed) -> None:
 
 def _signal_received(state: RunState, event: SignalReceived) -> None:
     state.signal = event.signal
+
+
+def _of_a_step(state: RunState, event: StepEvent) -> None:
+    state.workflow.apply(event)
 
 
 def _run_ended(state: RunState, event: RunCompleted | RunFailed | RunInterrupted | RunLost) -> None:
@@ -183,6 +227,7 @@ _HANDLERS: dict[type, Callable[[RunState, Any], None]] = {
     TrackerLinked: _tracker_linked,
     RankFailed: _rank_failed,
     SignalReceived: _signal_received,
+    **dict.fromkeys((StepStarted, StepFinished, StepFailed, StepRolledBack), _of_a_step),
     **dict.fromkeys(_ENDINGS, _run_ended),
 }
 
@@ -279,6 +324,21 @@ def read_measured(run_directory: Path) -> list[Measured]:
     return [found[place] for place in sorted(found)]
 
 
+def measured_at(record: Record) -> tuple[str, int, Metrics]:
+    """On which axis ("epoch", "iteration"), where on it, and what a record tells of curves; no metrics if nothing."""
+    event = record.event
+    if isinstance(event, EpochEnded):
+        return "epoch", event.epoch, event.metrics
+    if isinstance(event, MetricsLogged) and event.iteration is not None:
+        return "iteration", event.iteration, event.metrics
+    if isinstance(event, Validated) and not event.final:
+        if event.iteration is not None:
+            return "iteration", event.iteration, event.metrics
+        if event.epoch is not None:
+            return "epoch", event.epoch, event.metrics
+    return "", 0, {}
+
+
 def _join_validation(points: dict[tuple[int, int], Measured], record: Record, event: Validated) -> None:
     place = record.attempt, (event.epoch if event.iteration is None else event.iteration) or 0
     bare = Measured(record.attempt, event.epoch, event.iteration, record.time)
@@ -287,9 +347,10 @@ def _join_validation(points: dict[tuple[int, int], Measured], record: Record, ev
 
 
 def stored_checkpoints(run_directory: Path) -> dict[str, CheckpointStored]:
-    """The newest stored checkpoint of each name; reads only what couriers have written."""
+    """The newest stored checkpoint of each name; reads only what couriers have written, or receivers."""
     headers, ends = read_headers(run_directory), sizes(run_directory)
-    others = {number: end for number, end in ends.items() if number in headers and headers[number].writer != "courier"}
+    told_by = ("courier", "received")
+    others = {n: end for n, end in ends.items() if n in headers and headers[n].writer not in told_by}
     events = (record.event for record in read_records(run_directory, others))
     return {event.name: event for event in events if isinstance(event, CheckpointStored)}
 

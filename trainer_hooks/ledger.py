@@ -131,13 +131,25 @@ def read_pending(run_directory: Path) -> dict[str, tuple[int, str | None]]:
     courier = load_courier(run_directory)
     pending: dict[str, tuple[int, str | None]] = {}
     for name in courier.destinations if courier else ():
-        state, handles = load_state(run_directory, name), _handled_by(name)
-        reader, count = Reader(run_directory, state.cursor), 0
-        while handles and count < COUNTED_AT_MOST and (found := reader.read(only=handles)):
-            count += len(found)
-        if count:
+        state = load_state(run_directory, name)
+        if count := _count_behind(run_directory, name, state):
             pending[name] = (count, state.trouble)
     return pending
+
+
+def read_accounts(run_directory: Path) -> list[Account]:
+    """How each destination stands that the run was ever delivered to, without a look at what it has taken already.
+
+    What is not addressed to it is not counted therefore; `pending` as in `read_pending`.
+    """
+    courier = load_courier(run_directory)
+    states = load_states(run_directory)
+    accounts = []
+    for name in sorted({*states, *(courier.destinations if courier else ())}):
+        state = states.get(name, DeliveryState())
+        taken = (name, state.delivered, state.rejected, state.superseded, state.trouble)
+        accounts.append(Account(*taken, pending=_count_behind(run_directory, name, state), not_addressed=None))
+    return accounts
 
 
 def configured_destinations(
@@ -168,6 +180,17 @@ def configured_destinations(
             destination.close()
             names.append(name)
     return names
+
+
+def _count_behind(run_directory: Path, name: str, state: DeliveryState) -> int | None:
+    """How many records the destination still has to take, `COUNTED_AT_MOST` or little more; None as in `Account`."""
+    handles = _handled_by(name)
+    if handles is None:
+        return None
+    reader, count = Reader(run_directory, state.cursor), 0
+    while count < COUNTED_AT_MOST and (found := reader.read(only=handles)):
+        count += len(found)
+    return count
 
 
 def _handled_by(destination: str) -> tuple[type[Event], ...] | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from trainer_hooks.events import Process
 
+NOWHERE = Process(host="", boot="", namespace="", pid=0, started="")
+"""A process of which nothing is known, least of all whether it lives."""
 _STARTTIME = 22 - 4  # the 22nd field of proc(5)'s stat; the list begins with the 4th
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from trainer_hooks.events import TERMINAL, AnyEvent, ExportCompleted, InferenceCompleted, Operation, Record
 from trainer_hooks.history import RunState
@@ -28,15 +30,23 @@ class Attempt(RunState):
         super().apply(event)
         self.reported = self.reported or isinstance(event, (InferenceCompleted, ExportCompleted))
 
+    def take(self, record: Record) -> None:
+        """Take one record into account: its event, and for those to whom that matters, when it happened."""
+        self.apply(record.event)
 
-class Attempts:
+
+AttemptT = TypeVar("AttemptT", bound=Attempt)
+
+
+class Attempts(Generic[AttemptT]):
     """The state of each attempt, read from the journal where delivery begins in its middle."""
 
-    def __init__(self, run_directory: Path) -> None:
+    def __init__(self, run_directory: Path, new: Callable[[], AttemptT]) -> None:
         self._directory = run_directory
-        self._known: dict[int, Attempt] = {}
+        self._new = new
+        self._known: dict[int, AttemptT] = {}
 
-    def before(self, record: Record) -> Attempt:
+    def before(self, record: Record) -> AttemptT:
         """The record's attempt as it was just before the record."""
         if record.attempt not in self._known:
             self._known[record.attempt] = self._read_up_to(record)
@@ -44,14 +54,14 @@ class Attempts:
 
     def passed(self, record: Record) -> None:
         """The record has been told."""
-        self.before(record).apply(record.event)
+        self.before(record).take(record)
 
-    def _read_up_to(self, record: Record) -> Attempt:
-        attempt = Attempt()
+    def _read_up_to(self, record: Record) -> AttemptT:
+        attempt = self._new()
         of_others = {n for n, header in read_headers(self._directory).items() if header.attempt != record.attempt}
         behind = {number: size for number, size in sizes(self._directory).items() if number in of_others}
         for earlier in read_records(self._directory, behind):
             if earlier.id == record.id:
                 break
-            attempt.apply(earlier.event)
+            attempt.take(earlier)
         return attempt

@@ -30,8 +30,13 @@ from trainer_hooks.events import (
     Operation,
     ProgressMade,
     RunStarted,
+    StepFailed,
+    StepFinished,
+    StepRolledBack,
+    StepStarted,
     Validated,
 )
+from trainer_hooks.failures import describe
 from trainer_hooks.history import RunState
 from trainer_hooks.metrics import items_of, read_count, read_metrics, read_quantity, text_of
 from trainer_hooks.redact import Redactor
@@ -77,12 +82,13 @@ class Reporter(abc.ABC):
         known = _known(details, RunStarted)
         operation = self._redactor.word(known.get("operation"))
         known["operation"] = operation if operation in _OPERATIONS else "training"
-        for name in ("framework", "task", "model", "output_dir", "resumed_from"):
+        for name in ("action", "parent", "framework", "task", "model", "output_dir", "resumed_from"):
             known[name] = self._redactor.word(known.get(name))
         for name in ("params", "dataset"):
             known[name] = self._redactor.mapping(known.get(name))
         for name in ("total_epochs", "total_iterations", "epoch", "iteration"):
             known[name] = read_count(known.get(name))
+        known["trainings"] = read_count(known.get("trainings")) or 0
         known["class_names"] = self._redactor.words(known.get("class_names"))
         known["versions"] = self._redactor.words_by_name(known.get("versions"))
         self.emit(RunStarted(**known))
@@ -197,8 +203,8 @@ class Reporter(abc.ABC):
     ) -> None:
         """Tell that an image has been written, after so many epochs or iterations, or else at the run's present epoch.
 
-        `title` is by default the file's name without its ending. Where the run is mirrored to ClearML the file is
-        copied before this returns.
+        `title` is by default the file's name without its ending. The file is copied before this
+        returns; where nothing takes the copies away, the newest 200 are kept.
         """
         if not self.is_heard:
             return
@@ -212,14 +218,28 @@ class Reporter(abc.ABC):
         at = self._epoch(epoch) if done is None else read_count(epoch)
         shown = self._redactor.text(str(source))
         self.emit(ImageSaved(title=name, path=shown, epoch=at, iteration=done, staged=staged))
+        if self._image_stager and staged:
+            self._image_stager.told(staged, [name])
 
     @harmless
-    def log(self, message: str, level: str = "INFO", *, source: str = "trainer", **data: Any) -> None:
-        """Tell a log record; CRITICAL and unknown levels count as ERROR."""
+    def log(
+        self,
+        message: str,
+        level: str = "INFO",
+        *,
+        source: str = "trainer",
+        extra: Mapping[str, Any] | None = None,
+        **data: Any,
+    ) -> None:
+        """Tell a log record; CRITICAL and unknown levels count as ERROR.
+
+        `extra` is more data, by names of any kind: "level" and "source" among them.
+        """
         name = _level_of(level) or str(self._redactor.word(level)).upper()
         known: Any = name if name in _LEVELS else "ERROR"
         text, origin = self._redactor.word(message) or "", self._redactor.word(source) or "trainer"
-        self.emit(Logged(level=known, message=text, source=origin, data=self._redactor.mapping(data)))
+        told = {**self._redactor.mapping(extra), **self._redactor.mapping(data)}
+        self.emit(Logged(level=known, message=text, source=origin, data=told))
 
     @harmless
     def _forward_log(self, message: str, level: Level, source: str) -> None:
@@ -233,6 +253,33 @@ class Reporter(abc.ABC):
         done, of = read_quantity(current), read_quantity(total)
         if done is not None and of is not None:
             self.emit(ProgressMade(current=done, total=of, category=self._redactor.word(category) or "train"))
+
+    @harmless
+    def step_started(self, name: str, *, order: int, total: int, share: float, retry: int = 0) -> None:
+        """Tell that a workflow step begins; see `StepStarted`."""
+        self.emit(StepStarted(step=self._redactor.text(name), order=order, total=total, share=share, retry=retry))
+
+    @harmless
+    def step_finished(self, name: str, *, duration: float = 0.0, skipped: str | None = None) -> None:
+        """Tell that a workflow step is done; `skipped` says why nothing had to be done."""
+        reason = self._redactor.word(skipped)
+        self.emit(StepFinished(step=self._redactor.text(name), duration=duration, skipped=reason))
+
+    @harmless
+    def step_failed(self, name: str, error: BaseException, *, duration: float = 0.0, retrying: bool = False) -> None:
+        """Tell that a try at a workflow step ended by this error."""
+        said = self._described(error)
+        self.emit(StepFailed(step=self._redactor.text(name), duration=duration, retrying=retrying, **said))
+
+    @harmless
+    def step_rolled_back(self, name: str, *, duration: float = 0.0, error: BaseException | None = None) -> None:
+        """Tell that a workflow step is undone; or could not be, for this error."""
+        said = {} if error is None else self._described(error)
+        self.emit(StepRolledBack(step=self._redactor.text(name), duration=duration, **said))
+
+    def _described(self, error: BaseException) -> dict[str, Any]:
+        told = describe(error, self._redactor, error_type=None, traceback_text=None)
+        return {name: getattr(told, name) for name in ("error", "message", "exception", "traceback")}
 
     @harmless
     def report_inference_completed(

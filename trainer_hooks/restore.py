@@ -135,7 +135,7 @@ def named_run(settings: Settings) -> str:
     Raises:
         InvalidSetting: if they don't.
     """
-    run = settings.run_id or settings.job_id
+    run = settings.run_id or settings.job_id or settings.synapse_job
     if run is None:
         message = "to resume, it must be known which run: set run_id (TRAINER_HOOKS_RUN_ID) or job_id (JOB_ID)"
         raise InvalidSetting(message)

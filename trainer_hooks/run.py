@@ -7,13 +7,15 @@ and nowhere else: in a distributed job only the main process gets a run that is 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
@@ -41,18 +43,21 @@ from trainer_hooks.events import (
 from trainer_hooks.failures import describe
 from trainer_hooks.faults import stacks
 from trainer_hooks.history import read_history, state_of
-from trainer_hooks.journal import read_headers, read_records
+from trainer_hooks.journal import owner, read_headers, read_records
+from trainer_hooks.last_word import recent_state
 from trainer_hooks.logs import LogForwarder, clean_own_words
 from trainer_hooks.metrics import read_count
+from trainer_hooks.process import is_alive, this_process
 from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.reporter import Reporter
 from trainer_hooks.restore import Restored, named_run, newest_checkpoint, restore
-from trainer_hooks.settings import Settings, environment, main_process_rank
-from trainer_hooks.shield import attempt, guard
-from trainer_hooks.staging import IMAGES, Stager
+from trainer_hooks.settings import Settings, environment, main_process_rank, run_above, told_to_children
+from trainer_hooks.shield import attempt, guard, harmless, resuming
+from trainer_hooks.staging import IMAGES, MOST_IMAGES, Stager
 from trainer_hooks.stopping import agree_to_stop, agreed_to_stop, asked_to_stop
 from trainer_hooks.storage import check_storage
 from trainer_hooks.summary import print_delivery, print_summary
+from trainer_hooks.trainings import goes_on, next_training
 
 _log = logging.getLogger("trainer_hooks")
 # Kubernetes gives 30 s between SIGTERM and SIGKILL; the host needs some of them for itself.
@@ -62,6 +67,9 @@ _DIES_WITHIN = 60.0
 # Epochs of milliseconds exist, and asking for the courier costs as much as telling one.
 _LOOK_EVERY = 1.0
 _RANK = "rank "
+_OTHERS = {operation: set(get_args(Operation)) - {operation} for operation in get_args(Operation)}
+_FOR_COPIES = ("storage", "clearml", "synapse")
+"""The beginnings of settings that say of what private copies are to be made."""
 _UNTOLD = "what was said of it could not be told"
 
 
@@ -76,6 +84,9 @@ class Run(Reporter):
         self.settings = claimed.settings if claimed else settings
         self.checkpoint: Restored | None = None
         """What this attempt goes on from, with `resume="auto"`; None where it begins anew."""
+        self.takes_in_trainings = False
+        """Whether frameworks' trainings are told as part of this run while it is open (see `surrounding_run`)."""
+        self._training_goes_on_from: Restored | None = None
         redactor = Redactor([*known_secrets(environment()), *self.settings.secrets()])
         if claimed:
             clean_own_words(redactor.text)
@@ -99,8 +110,7 @@ class Run(Reporter):
 
     def _begin(self, claimed: Claim) -> Delivery | None:
         attempt("looking for a ClearML task", self._join_clearml)  # before the courier would make one
-        if self.is_mirrored:
-            self._image_stager = Stager(claimed.directory, keep_all=True, folder=IMAGES)
+        self._stage_images(claimed.directory, are_taken=self._images_are_taken)
         delivery = self._start_delivery(claimed)
         attempt("watching how the process ends", endings.watch, self)
         attempt("having crashes leave their stack", stacks.keep_in, claimed.directory, claimed.attempt)
@@ -145,16 +155,47 @@ class Run(Reporter):
         return self._claim is not None and (bool(self.settings.clearml) or "clearml" in self.state.linked)
 
     @property
+    def _images_are_taken(self) -> bool:
+        """Whether there is a destination that takes copies of images, or removes them as unwanted."""
+        settings = self.settings
+        return self.is_mirrored or bool(settings.callback_url or (settings.synapse_host and settings.synapse_job))
+
+    def _stage_images(self, directory: Path, *, are_taken: bool) -> None:
+        most = None if are_taken else MOST_IMAGES
+        self._image_stager = Stager(directory, keep_all=True, folder=IMAGES, most=most)
+
+    @property
     def is_heard(self) -> bool:
         """Whether what is told now goes anywhere: not in a silent run, after the end, or in a forked child."""
         return self._claim is not None and not self._ended and os.getpid() == self._pid
 
+    @harmless
     def started(self, **details: Any) -> None:
-        """Tell that the work begins, and from where it goes on; `details` are the fields of `RunStarted`."""
-        if self.checkpoint is not None:
-            point = {"epoch": self.checkpoint.epoch, "iteration": self.checkpoint.iteration}
-            details = {"resumed_from": str(self.checkpoint.path), **point, **details}
+        """Tell that the work begins, and from where it goes on; `details` are the fields of `RunStarted`.
+
+        Where it has been told before, what was said then still holds as far as it is not said anew.
+        """
+        before = self.state.started
+        if before is not None:
+            if self._redactor.word(details.get("operation")) in _OTHERS[before.operation]:
+                return  # a test within a training, say: it belongs to that
+            details = self._told_again(before, details)
+        if self._goes_on_from is not None:
+            point = {"epoch": self._goes_on_from.epoch, "iteration": self._goes_on_from.iteration}
+            details = {"resumed_from": str(self._goes_on_from.path), **point, **details}
         super().started(**details)
+
+    def _told_again(self, before: RunStarted, details: dict[str, Any]) -> dict[str, Any]:
+        said = {name: value for name, value in details.items() if value is not None}
+        known = msgspec.structs.asdict(before)
+        for name in ("resumed_from", "epoch", "iteration"):  # of the training before
+            del known[name]
+        return {
+            **known,
+            **said,
+            "params": {**before.params, **self._redactor.mapping(details.get("params"))},
+            "trainings": before.trainings + (self.takes_in_trainings and "framework" in said),
+        }
 
     def emit(self, event: AnyEvent) -> None:
         """Accept an event: when this returns, no death of the process can lose it. After the end, none is accepted."""
@@ -177,6 +218,11 @@ class Run(Reporter):
         if self._delivery and now - self._looked >= _LOOK_EVERY:
             self._looked = now
             self._delivery.ensure()
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run is to stop, as `should_stop` has found it."""
+        return self._stop
 
     @property
     def should_stop(self) -> bool:
@@ -218,6 +264,29 @@ class Run(Reporter):
         heard = self.should_stop if knows_its_end else self._stop is not None
         return heard and not self.state.is_finished
 
+    def checkpoint_for_training(self) -> Restored | None:
+        """What the framework's training that begins now, within this run, goes on from; None where it begins anew.
+
+        Raises:
+            CannotResume: if the run's checkpoint is of another training, which has begun after this one had; or whose
+                it is can't be found out.
+        """
+        self._training_goes_on_from = None
+        if self.checkpoint is None or self._claim is None:
+            return None
+        with resuming():  # a history that can't be read is no reason to begin anew
+            attempts = read_history(self._claim.directory).attempts
+            earlier = [training for one in attempts if one.number < self.attempt for training in one.state.trainings]
+            begun = self.state.trainings
+            if goes_on(next_training(begun, self.state.workflow.current), begun, earlier):
+                self._training_goes_on_from = self.checkpoint
+        return self._training_goes_on_from
+
+    @property
+    def _goes_on_from(self) -> Restored | None:
+        """What is told as that; in a run that takes trainings in, each of them has its own."""
+        return self._training_goes_on_from if self.takes_in_trainings else self.checkpoint
+
     def resume_best(self, epoch: int) -> None:
         """Know what was best in earlier attempts, up to that epoch: a resumed training need not improve on it."""
         if self._claim is None:
@@ -245,13 +314,33 @@ class Run(Reporter):
             return None
         return str(self._claim.directory), self._claim.attempt
 
+    @contextlib.contextmanager
+    def heard_by_children(self) -> Iterator[None]:
+        """Within this block, runs of processes that this one starts are told as part of this one (see `open_run`)."""
+        with told_to_children(self._claim.directory, self.attempt) if self._claim else contextlib.nullcontext():
+            yield
+
     def forward_logs(self, logger: str | logging.Logger) -> None:
         """Forward this logger's records, too; the root's are forwarded from the start (see `log_level`)."""
         if self._logs:
             self._logs.listen(logger)
 
+    def training_completed(self, metrics: Mapping[str, Any] | None = None) -> None:
+        """A framework's training is over: so is the run, unless the training was part of it."""
+        if not self.takes_in_trainings:
+            self.complete(metrics)
+
+    def training_ended_with(self, error: BaseException) -> None:
+        """A framework's training was left by this error: so is the run, unless the training was part of it."""
+        if not self.takes_in_trainings:
+            self.end_with(error)
+
     def complete(
-        self, metrics: Mapping[str, Any] | None = None, *, checkpoints: Mapping[str, str] | None = None
+        self,
+        metrics: Mapping[str, Any] | None = None,
+        *,
+        checkpoints: Mapping[str, str] | None = None,
+        result: Mapping[str, Any] | None = None,
     ) -> None:
         """End the run: it has done what it should. Final metrics are those of the last epoch if none are given."""
 
@@ -269,6 +358,7 @@ class Run(Reporter):
                 best_metrics=state.best_metrics,
                 duration=time.monotonic() - self._began,
                 checkpoints=self._redactor.words_by_name(checkpoints),
+                result=self._redactor.mapping(result),
             )
 
         self._end(tell, RunCompleted())
@@ -446,8 +536,8 @@ class JoinedRun(Run):
         self._close()
 
     def _begin(self, claimed: Claim) -> Delivery | None:
-        if self.is_mirrored or read_history(claimed.directory).linked:
-            self._image_stager = Stager(claimed.directory, keep_all=True, folder=IMAGES)
+        are_taken = self._images_are_taken or bool(read_history(claimed.directory).linked)
+        self._stage_images(claimed.directory, are_taken=are_taken)
         self.forward_logs("")
         return None
 
@@ -498,12 +588,34 @@ def current_run() -> Run | None:
     return _open_runs[-1] if _open_runs else None
 
 
-def start_run(*, params: Mapping[str, Any] | None = None, operation: Operation = "training", **details: Any) -> Run:
+# Of this thread: the runs that take trainings in, the innermost last. Actions may run in several threads at once.
+_around: ContextVar[tuple[Run, ...]] = ContextVar("trainer_hooks_around", default=())
+
+
+def surrounding_run() -> Run | None:
+    """The open run that a training of this thread is told as part of; None where it is a run of its own.
+
+    A thread that knows of none has probably been started by an action: where just one is at work, that is it.
+    """
+    own = [run for run in _around.get() if not run.is_over]
+    others = [run for run in _open_runs if run.takes_in_trainings]
+    return own[-1] if own else others[0] if len(others) == 1 else None
+
+
+def start_run(
+    *,
+    params: Mapping[str, Any] | None = None,
+    operation: Operation = "training",
+    takes_in_trainings: bool = False,
+    **details: Any,
+) -> Run:
     """Open a run for a hand-written loop; use it in `with`, or end it by `complete`, `fail` or `interrupt`.
 
     `details` are settings by their names in `Settings` (`run_id`, `job_id`, `storage`, …) and fields of `RunStarted`
     (`framework`, `task`, `model`, `total_epochs`, `dataset`, `class_names`, `output_dir`). With `resume="auto"`,
-    `run.checkpoint` is what to go on from, or None.
+    `run.checkpoint` is what to go on from, or None. With `takes_in_trainings`, those of frameworks that `autolog` is
+    attached to are told as part of this run while it is open, and don't end it; and so is any run without a name of its
+    own that is opened meanwhile, here or in a process that is started here.
 
     Raises:
         InvalidSetting, MissingPackage: for a keyword that nobody knows, or a setting that can't be used.
@@ -513,8 +625,13 @@ def start_run(*, params: Mapping[str, Any] | None = None, operation: Operation =
     own = {name: details.pop(name) for name in list(details) if name in Settings.__struct_fields__}
     settings = load_settings(**own)
     restored = restore(settings) if settings.resumes else None
-    run = open_run(settings, restored=restored)
-    run.started(operation=operation, params=params, **details)
+    around = None if takes_in_trainings else surrounding_run()
+    run = open_run(settings, restored=restored, alone=takes_in_trainings)
+    if takes_in_trainings:
+        run.takes_in_trainings = True
+        _around.set((*(other for other in _around.get() if not other.is_over), run))
+    told = around if around is not None and isinstance(run, JoinedRun) else run  # that one has told its start
+    told.started(operation=operation, params=params, **details)
     return run
 
 
@@ -548,9 +665,17 @@ def load_settings(**arguments: Any) -> Settings:
 
 
 def open_run(
-    settings: Settings, *, resumed: str | None = None, clearml: bool | None = None, restored: Restored | None = None
+    settings: Settings,
+    *,
+    resumed: str | None = None,
+    clearml: bool | None = None,
+    restored: Restored | None = None,
+    alone: bool = False,
 ) -> Run:
     """Open a run for this process, or a silent one where this process is not to speak.
+
+    Where another run takes trainings in, in this process or in the one that has started it, it is a part of that one,
+    and tells in its stead, unless it is to be `alone` or an argument names it.
 
     Of a rank that is not the main one, nothing is heard but its failure. `resumed` is the id of an earlier run that is
     being continued, `restored` the checkpoint it goes on from; `clearml` goes before the setting. A directory that
@@ -561,6 +686,10 @@ def open_run(
     rank = main_process_rank()
     if settings.mode == "disabled":
         return Run(None, settings)
+    named = settings.sources.get("run_id") == "argument"
+    above = None if alone or named else _part_of_this_process() or _open_run_above()
+    if above is not None:
+        return join_run(*above)
     run = (
         JoinedRun(lambda: find_launched(settings), rank, settings) if rank else _claim_run(settings, resumed, restored)
     )
@@ -583,10 +712,28 @@ def join_run(directory: str, attempt: int) -> Run:
     """
     place = Path(directory)
     recorded = load_addresses(place).items()
-    addresses: dict[str, Any] = {name: value for name, value in recorded if name.startswith(("storage", "clearml"))}
+    addresses: dict[str, Any] = {name: value for name, value in recorded if name.startswith(_FOR_COPIES)}
     run = JoinedRun(lambda: (place, attempt), main_process_rank(), Settings.load(**addresses))
     _open_runs.append(run)
     return run
+
+
+def _part_of_this_process() -> tuple[str, int] | None:
+    around = surrounding_run()
+    return around.hand_over() if around is not None else None
+
+
+def _open_run_above() -> tuple[str, int] | None:
+    """The run that this process was started within, while that is at work in another process of this machine."""
+    place = run_above()
+    if place is None:
+        return None
+    directory, attempt = place
+    headers = {number: header for number, header in read_headers(directory).items() if header.attempt == attempt}
+    if not headers or recent_state(directory, attempt).ended is not None:
+        return None
+    process = owner(headers, attempt).process
+    return (str(directory), attempt) if is_alive(process) and process != this_process() else None
 
 
 def _stager(claimed: Claim) -> Stager | None:

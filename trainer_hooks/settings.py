@@ -11,10 +11,11 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +25,7 @@ from trainer_hooks.errors import InvalidSetting
 _CONFIG_FILE = "trainer_hooks.toml"
 _USERINFO = re.compile(r"(?<=://)[^/?#]*@")
 _HTTP_ADDRESS = re.compile(r"https?://[^/\s:@]([^/\s]*[^/\s:])?(/\S*)?$", re.IGNORECASE)
+_LIKE_AN_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 # Which rank a launcher says that this process is, and of how many. The innermost first: torchrun is started by srun or
 # mpirun and not the other way round; and in a SLURM job all of mpirun's ranks on a node have the SLURM_PROCID of what
 # started them there. JOB_COMPLETION_INDEX (Kubernetes) and SLURM_ARRAY_TASK_ID number jobs, not ranks.
@@ -49,10 +51,15 @@ _LAUNCH = (
 
 
 _TRUST = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+_RAY_TUNE = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
 
 
 class _Env:
-    """Where a setting is found in the environment, and whether it must never be shown."""
+    """Where a setting is found in the environment, the first name before the others; whether it must never be shown."""
 
     def __init__(self, *names: str, secret: bool = False) -> None:
         self.names = names
@@ -105,6 +112,86 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _Env("INTERNAL_BUCKET_CHECKPOINTS"),
         "bucket for checkpoints where TRAINER_HOOKS_STORAGE is not set",
     ] = None
+    dataset_storage: Annotated[
+        str | None,
+        _Env("TRAINER_HOOKS_DATASET_STORAGE"),
+        "where datasets come from: s3://bucket/prefix or file:///path, with datasets/<id>/ in it",
+    ] = None
+    dataset_endpoint: Annotated[
+        str | None, _Env("EXTERNAL_STORAGE_ENDPOINT"), "address of the S3 server of the datasets, where it isn't AWS"
+    ] = None
+    dataset_access_key: Annotated[
+        str | None,
+        _Env("EXTERNAL_STORAGE_ACCESS_KEY", secret=True),
+        "S3 access key for datasets; without it boto3's own chain is asked",
+    ] = None
+    dataset_secret_key: Annotated[
+        str | None, _Env("EXTERNAL_STORAGE_SECRET_KEY", secret=True), "S3 secret key for datasets"
+    ] = None
+    dataset_bucket: Annotated[
+        str | None,
+        _Env("EXTERNAL_BUCKET_DATASETS"),
+        "bucket of the datasets where TRAINER_HOOKS_DATASET_STORAGE is not set",
+    ] = None
+    dataset_allow: Annotated[
+        str | None,
+        _Env("TRAINER_HOOKS_DATASET_ALLOW"),
+        "what a list of annotations may name, as beginnings of addresses with commas between; by default any address",
+    ] = None
+    dataset_cache: Annotated[
+        str, _Env("DATASET_CACHE_DIR"), "where fetched datasets are kept for the next job; jobs may share it"
+    ] = "~/.cache/trainer_hooks/datasets"
+    dataset_cache_max_gb: Annotated[
+        float,
+        NotNegative,
+        _Env("DATASET_CACHE_MAX_GB"),
+        "how large the cache may grow, in units of 10^9 bytes; datasets in use don't go",
+    ] = 50.0
+    backend: Annotated[
+        str,
+        _Env("TRAINER_HOOKS_BACKEND"),
+        "where actions find data collections and put models: a directory, or the address of a receiver's API",
+    ] = "trainer_backend"
+    serve_token: Annotated[
+        str | None,
+        _Env("TRAINER_HOOKS_SERVE_TOKEN", secret=True),
+        "the bearer token that `trainer-hooks serve` asks for; jobs' own tokens follow from it",
+    ] = None
+    serve_token_file: Annotated[
+        str | None,
+        _Env("TRAINER_HOOKS_SERVE_TOKEN_FILE"),
+        "a file that holds it, where TRAINER_HOOKS_SERVE_TOKEN is not set",
+    ] = None
+    serve_url: Annotated[
+        str | None,
+        _Env("TRAINER_HOOKS_SERVE_URL"),
+        "where others reach `trainer-hooks serve` through a proxy: https://host or https://host/prefix",
+    ] = None
+    serve_store: Annotated[
+        str | None,
+        _Env("TRAINER_HOOKS_SERVE_STORE", secret=True),
+        "a database that several `trainer-hooks serve` share: postgresql://user:password@host/name",
+    ] = None
+    model_directory: Annotated[
+        str, _Env("TRAINER_HOOKS_MODEL_CACHE"), "where models are kept that an action begins with; jobs may share it"
+    ] = "~/.cache/trainer_hooks/models"
+    synapse_host: Annotated[
+        str | None,
+        _Env("SYNAPSE_HOST", "SYNAPSE_PLUGIN_RUN_URL_HOST"),
+        "address of the Synapse backend, which then takes the place of `backend`",
+    ] = None
+    synapse_token: Annotated[
+        str | None, _Env("SYNAPSE_ACCESS_TOKEN", secret=True), "sent to Synapse as Synapse-Access-Token"
+    ] = None
+    synapse_user_token: Annotated[
+        str | None, _Env("SYNAPSE_PLUGIN_RUN_USER_TOKEN", secret=True), "sent to Synapse as Authorization"
+    ] = None
+    synapse_tenant: Annotated[
+        str | None,
+        _Env("SYNAPSE_PLUGIN_RUN_TENANT", secret=True),
+        "sent to Synapse as Synapse-Tenant",
+    ] = None
+    synapse_job: Annotated[str | None, _Env("SYNAPSE_JOB_ID"), "the Synapse job that this work is"] = None
     resume: Annotated[
         Literal["never", "auto"],
         _Env("TRAINER_HOOKS_RESUME"),
@@ -197,7 +284,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 sources[name] = source
         settings = cls(**values)
         settings.__dict__["sources"] = sources
-        settings.check_callback_url()
+        settings.check_addresses()
         return settings
 
     @cached_property
@@ -218,6 +305,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return f"s3://{self.storage_bucket}" if self.storage_bucket else None
 
     @property
+    def dataset_storage_uri(self) -> str | None:
+        """Where datasets come from, as one URI; None for nowhere."""
+        if self.dataset_storage:
+            return self.dataset_storage
+        return f"s3://{self.dataset_bucket}" if self.dataset_bucket else None
+
+    @property
+    def cache_root(self) -> Path:
+        """The directory of the dataset cache, absolute."""
+        return Path(_absolute(self.dataset_cache))
+
+    @property
+    def model_cache(self) -> Path:
+        """The directory of models that were fetched from a backend, absolute."""
+        return Path(_absolute(self.model_directory))
+
+    @property
     def resumes(self) -> bool:
         """Whether a training goes on where its run's newest attempt has ended."""
         return self.resume == "auto" and self.mode != "disabled"
@@ -233,31 +337,56 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Raises:
             InvalidSetting: if the token file can't be read.
         """
-        if self.token or not self.token_file:
-            return self.token
-        try:
-            return Path(_absolute(self.token_file)).read_text().strip() or None
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            message = f"TRAINER_HOOKS_TOKEN_FILE names {self.token_file!r}, which can't be read: {reason}"
-            raise InvalidSetting(message) from error
+        return self.token or _read_token(self.token_file, "TRAINER_HOOKS_TOKEN_FILE")
+
+    def receiver_token(self) -> str | None:
+        """The token that the receiver asks for; None for none.
+
+        Raises:
+            InvalidSetting: if the token file can't be read, or holds none: nobody is let in by mistake.
+        """
+        token = self.serve_token or _read_token(self.serve_token_file, "TRAINER_HOOKS_SERVE_TOKEN_FILE")
+        if self.serve_token_file and not token:
+            message = f"TRAINER_HOOKS_SERVE_TOKEN_FILE names {self.serve_token_file!r}, which is empty"
+            raise InvalidSetting(message)
+        return token
+
+    @property
+    def receiver_token_file(self) -> Path | None:
+        """The file that the receiver's token is read from, and read again when it changes; None where it is none."""
+        return Path(_absolute(self.serve_token_file)) if self.serve_token_file and not self.serve_token else None
 
     def secrets(self) -> list[str]:
         """The credentials among the values, those in addresses, and the one that the token file holds now."""
         values: list[str | None] = [getattr(self, name) for name, variable in ENVIRONMENT.items() if variable.secret]
-        with contextlib.suppress(InvalidSetting):
-            values.append(msgspec.structs.replace(self, token=None).bearer_token())
-        for address in (self.callback_url, self.storage, self.storage_endpoint):
+        for read in (msgspec.structs.replace(self, token=None).bearer_token, self.receiver_token):
+            with contextlib.suppress(InvalidSetting):
+                values.append(read())
+        addresses = (
+            self.callback_url,
+            self.synapse_host,
+            self.storage,
+            self.storage_endpoint,
+            self.dataset_storage,
+            self.dataset_endpoint,
+            self.backend,
+            self.serve_store,
+        )
+        for address in addresses:
             userinfo = _USERINFO.search(address or "")
             values.append(userinfo[0][:-1].partition(":")[2] if userinfo else None)
         return [value for value in values if value]
 
-    def check_callback_url(self) -> None:
-        """Raise InvalidSetting if the platform's address is none that HTTP can reach."""
-        if self.callback_url is not None and not _HTTP_ADDRESS.match(self.callback_url):
-            source, shown = self.sources.get("callback_url"), without_userinfo(self.callback_url)
-            message = f"callback_url ({source}) is {shown!r}; write the platform's address as https://host/api/v1"
-            raise InvalidSetting(message)
+    def check_addresses(self) -> None:
+        """Raise InvalidSetting if the address of a backend is none that HTTP can reach."""
+        for name, form in _FORMS.items():
+            address = getattr(self, name)
+            is_directory = name == "backend" and not _LIKE_AN_ADDRESS.match(address)
+            has_more = name == "serve_url" and address and not set("?#@").isdisjoint(address)
+            if address is not None and not is_directory and (has_more or not _is_http_address(address)):
+                source, shown = self.sources.get(name), without_userinfo(address)
+                message = f"{name} ({source}) is {shown!r}; write the backend's address as {form}"
+                raise InvalidSetting(message)
 
     def shown(self) -> dict[str, tuple[str, str]]:
         """Each setting's value and source as text that may be printed: credentials are masked."""
@@ -269,12 +398,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def as_environment(self) -> dict[str, str]:
         """The variables that give another process these very settings, credentials included; unset ones are empty."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
-        given = {ENVIRONMENT[name].names[0]: "" if value is None else str(value) for name, value in values.items()}
+        given = {other: "" for name in values for other in ENVIRONMENT[name].names[1:]}
+        given |= {ENVIRONMENT[name].names[0]: "" if value is None else str(value) for name, value in values.items()}
         # In a process with another working directory, relative paths would mean other places, and so would the file.
         given["TRAINER_HOOKS_DIR"] = str(self.root)
+        given["DATASET_CACHE_DIR"] = str(self.cache_root)
+        given["TRAINER_HOOKS_MODEL_CACHE"] = str(self.model_cache)
+        given["TRAINER_HOOKS_BACKEND"] = self.backend if "://" in self.backend else _absolute(self.backend)
         given["TRAINER_HOOKS_TOKEN_FILE"] = _absolute(self.token_file) if self.token_file else ""
+        given["TRAINER_HOOKS_SERVE_TOKEN_FILE"] = _absolute(self.serve_token_file) if self.serve_token_file else ""
         given["TRAINER_HOOKS_CONFIG"] = os.devnull
         return given
+
+    def as_public_environment(self) -> dict[str, str]:
+        """The variables that give a process on another machine what is set here; no credential is among them."""
+        given = self.as_environment()
+        places = {variable: name for name in self.__struct_fields__ for variable in ENVIRONMENT[name].names}
+        return {
+            variable: without_userinfo(value)
+            for variable, value in given.items()
+            if variable in _TOLD_ALWAYS or (places[variable] in self.sources and not is_secret(places[variable]))
+        }
+
+    def credentials(self) -> list[str]:
+        """The variables whose credentials are set here; they are not in `as_public_environment`."""
+        return [
+            ENVIRONMENT[name].names[0]
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) is not None and is_secret(name, value)
+        ]
 
     def addresses(self) -> dict[str, Any]:
         """What a later `trainer-hooks sync` must know to deliver for this run; holds no credential."""
@@ -283,6 +435,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return {name: without_userinfo(value) for name, value in kept.items() if value is not None}
 
 
+_FORMS = {
+    "callback_url": "https://host/api/v1",
+    "synapse_host": "https://host",
+    "backend": "https://host/api/v1, or name a directory",
+    "serve_url": "https://host or https://host/prefix",
+}
+# Runs lie where the submitter looks for them; the file of settings has been read here.
+_TOLD_ALWAYS = ("TRAINER_HOOKS_DIR", "TRAINER_HOOKS_CONFIG")
 _ADDRESSES = (
     "job_id",
     "callback_url",
@@ -294,6 +454,8 @@ _ADDRESSES = (
     "clearml",
     "clearml_project",
     "clearml_task",
+    "synapse_host",
+    "synapse_job",
 )
 
 
@@ -374,6 +536,67 @@ def trust_checkpoints() -> Callable[[], None]:
     return end
 
 
+_RAY_ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+_RAY_AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+RAY_STOP_WAIT = "RAY_JOB_STOP_WAIT_TIME_S"
+"""Of a Ray job: the seconds that it has between SIGTERM and SIGKILL when it is stopped."""
+
+
+@contextlib.contextmanager
+def ray_address(address: str) -> Iterator[None]:
+    """Within this block Ray goes to that cluster: what its variables say would go before what it is given."""
+    with _without(_RAY_ADDRESSES):
+        os.environ["RAY_API_SERVER_ADDRESS"] = address
+        yield
+
+
+@contextlib.contextmanager
+def ray_token(file: Path) -> Iterator[None]:
+    """Within this block, clusters that Ray starts want the token in this file, and not one in the home directory.
+
+    What the environment says of it goes before.
+    """
+    if any(os.environ.get(name) for name in _RAY_AUTHENTICATION):
+        yield
+        return
+    with _without(_RAY_AUTHENTICATION):
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(file)
+        yield
+
+
+@contextlib.contextmanager
+def ray_tune_as_a_part() -> Iterator[None]:
+    """Within this block Ray Tune leaves Ctrl-C to this process, and prints and writes no tables of its own."""
+    with _without(tuple(_RAY_TUNE)):
+        os.environ.update(_RAY_TUNE)
+        yield
+
+
+@contextlib.contextmanager
+def variables_set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Within this block these are set."""
+    with _without(tuple(variables)):
+        os.environ.update(variables)
+        yield
+
+
+@contextlib.contextmanager
+def _without(names: Sequence[str]) -> Iterator[None]:
+    """Within this block these are not set, nor is anything left of them that the block has set."""
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+def has_ray_cluster(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether Ray is told of a cluster that it is to connect to."""
+    return bool((os.environ if environ is None else environ).get("RAY_ADDRESS"))
+
+
 def launch_id(environ: Mapping[str, str] | None = None) -> str | None:
     """What the processes of this distributed launch have in common and no other launch has; None outside of one."""
     environ = os.environ if environ is None else environ
@@ -390,12 +613,32 @@ def without_userinfo(value: Any) -> Any:
     return _USERINFO.sub("", value) if isinstance(value, str) else value
 
 
+def _is_http_address(text: str) -> bool:
+    """Whether it is one that HTTP can reach: the port a number that there is, the brackets those of an IPv6 address."""
+    try:
+        port = urlsplit(text).port
+    except ValueError:
+        return False
+    return _HTTP_ADDRESS.match(text) is not None and port != 0
+
+
 def _absolute(path: str) -> str:
     """The path from the root on; as it is given where there is no such home, or no working directory any more."""
     try:
         return str(Path(path).expanduser().absolute())
     except (OSError, RuntimeError):
         return path
+
+
+def _read_token(file: str | None, variable: str) -> str | None:
+    if not file:
+        return None
+    try:
+        return Path(_absolute(file)).read_text().strip() or None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        message = f"{variable} names {file!r}, which can't be read: {reason}"
+        raise InvalidSetting(message) from error
 
 
 _Layer = dict[str, tuple[Any, str]]
@@ -415,7 +658,7 @@ def _from_environment(environ: Mapping[str, str]) -> _Layer:
     return {
         name: (environ[variable].strip(), variable)
         for name, env in ENVIRONMENT.items()
-        for variable in env.names
+        for variable in reversed(env.names)  # so that the first goes before the others
         if environ.get(variable, "").strip()
     }
 
@@ -572,6 +815,40 @@ def _job_value(name: str, hint: Any, value: Any, source: str) -> Any:
         allowed = "true, 1, yes, on or false, 0, no, off" if kind is bool else str(error)
         message = f"the job's {name!r} from {source} can't be {value!r}: {allowed}"
         raise InvalidSetting(message) from error
+
+
+_WITHIN = "TRAINER_HOOKS_WITHIN"
+
+
+@contextlib.contextmanager
+def told_to_children(run_directory: Path, attempt: int) -> Iterator[None]:
+    """Processes that are started within this block know of which run they are part."""
+    with _without([_WITHIN]):
+        os.environ[_WITHIN] = f"{attempt}:{run_directory}"
+        yield
+
+
+def run_above(environ: Mapping[str, str] | None = None) -> tuple[Path, int] | None:
+    """The directory and the attempt of the run that this process was started within; None where there is none."""
+    attempt, _, directory = (os.environ if environ is None else environ).get(_WITHIN, "").partition(":")
+    return (Path(directory), int(attempt)) if attempt.isdecimal() and directory else None
+
+
+# What predecessor A tells the process that is to run an action.
+
+
+class ActionCall(msgspec.Struct, frozen=True, kw_only=True):
+    """Which action, with which parameters: as text, else in a file. Build with `load`."""
+
+    entrypoint: str | None = None
+    params: str | None = None
+    params_file: str | None = None
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] | None = None) -> ActionCall:
+        """Read the variables; an empty one counts as unset."""
+        environ = os.environ if environ is None else environ
+        return cls(**{name: environ.get(f"SYNAPSE_ACTION_{name.upper()}") or None for name in cls.__struct_fields__})
 
 
 AUTOLOG = "TRAINER_HOOKS_AUTOLOG"

@@ -116,7 +116,7 @@ class Observer:
 
 
 class Patch:
-    """A host's function, replaced by what `wrap` makes of it: `observed(…)` or `followed(…)`.
+    """A host's function, replaced by what `wrap` makes of it: `observed(…)`, `followed(…)`, `extended(…)`.
 
     Once it is not `active` any more, the replacement does nothing but call the original.
     """
@@ -194,6 +194,22 @@ def followed(handlers: Mapping[str, Callable[..., None]]) -> _Wrap:
                         handler(arguments[0], **options)
 
         return wrapper
+
+    return wrap
+
+
+def extended(name: str, answer: Callable[[Any], Any]) -> _Wrap:
+    """Wrap a host's `__getattr__`: its objects have one attribute more, `answer(object)`, all others as ever.
+
+    What `answer` raises is for the user who asks for that attribute: an AttributeError that says why it isn't there.
+    """
+
+    def wrap(original: Callable[..., Any], patch: Patch) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def look_up(instance: Any, wanted: str) -> Any:
+            return answer(instance) if wanted == name and patch.active else original(instance, wanted)
+
+        return look_up
 
     return wrap
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +13,8 @@ from trainer_hooks.files import copy_file
 
 CHECKPOINTS = "staged"
 IMAGES = "images"
+MOST_IMAGES = 200
+"""How many copies of images a run keeps that nobody takes away: as many as its page shows."""
 _LONGEST_NAME = 100
 _LONGEST_SUFFIX = 30
 
@@ -19,8 +22,13 @@ _LONGEST_SUFFIX = 30
 class Stager:
     """Makes the private copies of one process's checkpoints, in a folder of the run directory."""
 
-    def __init__(self, run_directory: Path, *, keep_all: bool, folder: str = CHECKPOINTS) -> None:
-        """`keep_all`: a courier removes what is no longer wanted; without one, only the newest `last` is kept."""
+    def __init__(
+        self, run_directory: Path, *, keep_all: bool, folder: str = CHECKPOINTS, most: int | None = None
+    ) -> None:
+        """`keep_all`: a courier removes what is no longer wanted; without one, only the newest `last` is kept.
+
+        With `most`, only so many copies are kept, the newest of this process.
+        """
         self._directory = run_directory
         self._folder = folder
         self._keep_all = keep_all
@@ -28,6 +36,8 @@ class Stager:
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._last_only: str | None = None
+        self._most = most
+        self._told: deque[str] = deque()
 
     def stage(self, source: Path, names: Sequence[str]) -> tuple[str, int]:
         """Copy the file; returns the copy's path relative to the run directory, and its size in bytes.
@@ -59,6 +69,10 @@ class Stager:
         Raises:
             OSError: if that one can't be removed.
         """
+        if self._most is not None:
+            self._told.append(staged)
+            if len(self._told) > self._most:
+                (self._directory / self._told.popleft()).unlink(missing_ok=True)
         if self._keep_all or "last" not in names:
             return
         replaced, self._last_only = self._last_only, staged if list(names) == ["last"] else None

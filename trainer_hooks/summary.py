@@ -63,8 +63,8 @@ def _what_comes(settings: Settings) -> str:
 
 def _waits_for_sync(settings: Settings) -> bool:
     """Whether there are destinations, and nobody delivers to them."""
-    is_addressed = settings.storage_uri is not None or (settings.callback_url and settings.job_id)
-    return bool(is_addressed) and not settings.has_courier
+    is_told = (settings.callback_url and settings.job_id) or (settings.synapse_host and settings.synapse_job)
+    return bool(is_told or settings.storage_uri is not None) and not settings.has_courier
 
 
 def _status(state: RunState) -> str:

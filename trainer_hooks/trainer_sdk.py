@@ -28,6 +28,7 @@ from trainer_hooks.run import Run, current_run, open_run
 from trainer_hooks.settings import JobConfig, Settings, environment
 from trainer_hooks.shield import attempt, guard
 from trainer_hooks.storage import Storage, open_storage
+from trainer_hooks.trainer_sdk_datasets import DatasetCalls
 
 __all__ = ["ErrorType", "TrainerSDK"]
 
@@ -46,7 +47,7 @@ class ErrorType(errors.ErrorType):
     TRAINING_ERROR: ErrorKind = errors.ErrorType.UNKNOWN_ERROR
 
 
-class TrainerSDK:
+class TrainerSDK(DatasetCalls):
     """One job of the platform, as the environment describes it; use it in `with`, or report its end.
 
     Raises (on construction, and never later):

@@ -13,7 +13,15 @@ from tests.cli.parts import COMMAND, invoke
 from tests.servers.clearml import ClearMLServer
 from tests.servers.platform import PlatformServer, Reply
 from tests.servers.s3 import BUCKET, rclone_server
-from trainer_hooks.cli.checks import check_clearml, check_directory, check_platform, check_storage
+from tests.servers.synapse_jobs import TOKENS, SynapseServer
+from trainer_hooks.cli.checks import (
+    check_clearml,
+    check_dataset_storage,
+    check_directory,
+    check_platform,
+    check_storage,
+    check_synapse,
+)
 from trainer_hooks.settings import Settings
 
 TOKEN = "sesame-open-7351"
@@ -36,6 +44,8 @@ def test_everything_is_checked_and_no_secret_is_shown(tmp_path: Path) -> None:
             "INTERNAL_STORAGE_ENDPOINT": s3.url,
             "INTERNAL_STORAGE_ACCESS_KEY": s3.access_key,
             "INTERNAL_STORAGE_SECRET_KEY": s3.secret_key,
+            "TRAINER_HOOKS_DATASET_STORAGE": tmp_path.as_uri(),
+            "DATASET_CACHE_DIR": str(tmp_path / "cache"),
         }
         done = subprocess.run(
             [*COMMAND, "doctor", "--json"], env={**os.environ, **environ}, capture_output=True, text=True, check=False
@@ -44,7 +54,16 @@ def test_everything_is_checked_and_no_secret_is_shown(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     told = json.loads(done.stdout)
     found = {check["name"]: check["status"] for check in told["checks"]}
-    names = ("versions", "ultralytics", "attaching", "directory", "platform", "storage")
+    names = (
+        "versions",
+        "ultralytics",
+        "attaching",
+        "directory",
+        "platform",
+        "storage",
+        "dataset storage",
+        "dataset cache",
+    )
     assert {name: found[name] for name in names} == dict.fromkeys(names, "ok")
     assert told["settings"]["storage_secret_key"] == {"value": "****", "source": "INTERNAL_STORAGE_SECRET_KEY"}
     assert told["settings"]["delivery"] == {"value": "process", "source": "default"}
@@ -91,9 +110,8 @@ def test_what_answers_like_no_platform_is_a_failure(reply: Reply) -> None:
     assert "CALLBACK_URL" in check.mend
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api/v1", "http://[broken/api"])
-def test_a_platform_that_is_not_there_is_a_failure(url: str) -> None:
-    check = check_platform(settings(callback_url=url))
+def test_a_platform_that_is_not_there_is_a_failure() -> None:
+    check = check_platform(settings(callback_url="http://127.0.0.1:9/api/v1"))
     assert (check.status, "CALLBACK_URL" in check.mend) == ("failed", True)
 
 
@@ -126,7 +144,24 @@ def test_a_directory_is_really_written_to_and_not_left_behind(tmp_path: Path) ->
 
 def test_nothing_configured_is_no_failure() -> None:
     assert check_platform(settings()).status == check_storage(settings()).status == "not configured"
-    assert check_clearml(settings()).status == "not configured"
+    assert check_synapse(settings(synapse_host="http://127.0.0.1:9")).status == "not configured"
+    assert check_clearml(settings()).status == check_dataset_storage(settings()).status == "not configured"
+
+
+def test_the_storage_of_datasets_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "store" / "datasets" / "ds_1").mkdir(parents=True)
+    store = (tmp_path / "store").as_uri()
+    assert "without any datasets" in check_dataset_storage(settings(dataset_storage=store)).found
+    (tmp_path / "store" / "datasets" / "ds_1" / "annotations.json").touch()
+    assert "with datasets" in check_dataset_storage(settings(dataset_storage=store)).found
+
+
+def test_a_storage_of_datasets_that_is_not_there_is_a_failure_with_the_mend() -> None:
+    given = {"dataset_bucket": "b", "dataset_access_key": "a", "dataset_secret_key": "s"}
+    check = check_dataset_storage(settings(**given, dataset_endpoint="http://127.0.0.1:9"))
+    assert check.status == "failed"
+    assert check.found.startswith("s3://b: ")
+    assert "permission to list and get" in check.mend
 
 
 def test_clearml_is_logged_in_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -142,3 +177,26 @@ def test_clearml_is_logged_in_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert "takes no login" in refused.found
     assert "clearml-init" in refused.mend
     assert not server.projects
+
+
+def test_synapse_is_asked_for_the_job_and_told_nothing() -> None:
+    taken = {
+        "synapse_token": TOKENS["Synapse-Access-Token"],
+        "synapse_user_token": TOKENS["Authorization"],
+        "synapse_tenant": TOKENS["Synapse-Tenant"],
+    }
+    with SynapseServer("j-1", tokens=TOKENS) as server:
+        host = {"synapse_host": server.url, "synapse_job": "j-1"}
+        check = check_synapse(settings(**host, **taken))
+        assert (check.status, check.found) == ("ok", f"{server.url}: job j-1 is PENDING, and the credentials are taken")
+        refused = check_synapse(settings(**host, synapse_token=TOKEN))
+        assert (refused.status, "SYNAPSE_ACCESS_TOKEN" in refused.mend) == ("failed", True)
+        assert TOKEN not in refused.found
+        unknown = check_synapse(settings(**{**host, "synapse_job": "../j-1"}, **taken))
+        assert (unknown.status, "SYNAPSE_JOB_ID" in unknown.mend) == ("failed", True)
+        assert {request.method for request in server.requests} == {"GET"}
+
+
+def test_a_synapse_that_is_not_there_is_a_failure() -> None:
+    check = check_synapse(settings(synapse_host="http://127.0.0.1:9", synapse_job="j-1"))
+    assert (check.status, "SYNAPSE_HOST" in check.mend) == ("failed", True)

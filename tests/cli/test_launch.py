@@ -215,6 +215,7 @@ def test_a_yolo_command_line_training_is_recorded(tmp_path: Path, own_environmen
     assert (latest.status, latest.state.epoch) == ("completed", 1)
 
 
+@pytest.mark.long
 @pytest.mark.framework
 @pytest.mark.slow
 def test_a_script_below_a_shell_that_fails_keeps_its_status_and_is_told(tmp_path: Path, own_environment: Path) -> None:

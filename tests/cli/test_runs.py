@@ -23,10 +23,13 @@ from trainer_hooks.events import (
     CheckpointSaved,
     CheckpointStored,
     MetricsLogged,
+    ProgressMade,
     RecordsDropped,
     RunCompleted,
     RunFailed,
     RunStarted,
+    StepFinished,
+    StepStarted,
     TrackerLinked,
     Validated,
 )
@@ -50,6 +53,24 @@ def shown(*arguments: str) -> Any:
     result = invoke("runs", *arguments, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
+
+
+def test_ls_lists_a_searchs_trials_below_it(own_environment: Path) -> None:
+    write_run(own_environment, "search", [RunStarted(action="train")])
+    write_run(own_environment, "search-trial-1", [RunStarted(parent="search")])
+    write_run(own_environment, "search-trial-2", [RunStarted(parent="search")])
+    write_run(own_environment, "later", TRAINING)
+    write_run(own_environment, "orphan", [RunStarted(parent="removed")])
+    told = [(run["run"], run["parent"]) for run in shown("ls")]
+    trials = [("search-trial-1", "search"), ("search-trial-2", "search")]
+    assert told == [("orphan", "removed"), ("later", None), ("search", None), *trials]
+    lines = invoke("runs", "ls").stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == [
+        "orphan",
+        "search-trial-1",
+        "search-trial-2",
+    ]
+    assert "parent search" in invoke("runs", "show", "search-trial-1").stdout
 
 
 def test_ls_lists_runs_with_their_state(own_environment: Path) -> None:
@@ -101,6 +122,24 @@ def test_a_training_counted_in_iterations_is_shown_and_exported_so(own_environme
     assert ["20", "2", "0.5"] in rows
     exported = list(csv.DictReader(io.StringIO(invoke("runs", "export", "a", "--format", "csv").stdout)))
     assert [(row["epoch"], row["iteration"], row["mIoU"]) for row in exported] == [("", "10", ""), ("", "20", "0.5")]
+
+
+def test_show_tells_the_steps_and_how_much_is_done(own_environment: Path) -> None:
+    load = [
+        StepStarted(step="load data", order=1, total=2, share=0.25),
+        StepFinished(step="load data", skipped="it is"),
+    ]
+    train = [StepStarted(step="train", order=2, total=2, share=0.75), ProgressMade(current=1, total=3)]
+    write_run(own_environment, "a", [*TRAINING, *load, *train])
+    text = invoke("runs", "show", "a").stdout
+    assert "50% of the workflow" in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["step", "share", "status", "done", "seconds"] in rows
+    assert ["load", "data", "25%", "skipped", "100%", "0", "it", "is"] in rows
+    assert ["train", "75%", "running", "33%", "0"] in rows
+    (attempt,) = shown("show", "a")["attempts"]
+    assert attempt["overall"] == 0.5
+    assert attempt["steps"]["train"]["status"] == "running"
 
 
 def test_show_tells_where_else_the_run_is_shown(own_environment: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -184,6 +185,7 @@ def test_a_private_copy_of_a_training_at_work_is_left_alone(own_environment: Pat
     assert [path.name for path in directory.glob("staged/*")] == ["half.pt"]
 
 
+@pytest.mark.long
 def test_a_signal_ends_a_delivery_that_gets_nowhere(own_environment: Path, server: PlatformServer) -> None:
     server.always(Reply(503))
     for run in ("a", "b"):
@@ -284,3 +286,58 @@ def test_a_sidecar_delivers_what_comes_and_ends_by_a_signal(
         sidecar.kill()
     assert sidecar.returncode == 0
     assert said.splitlines()[-1] == "1 run: 1 delivered"
+
+
+def test_a_sidecar_that_is_asked_to_end_delivers_first_what_came_meanwhile(
+    own_environment: Path, server: PlatformServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAINER_HOOKS_FLUSH_TIMEOUT", "20")
+    directory = write_run(own_environment, "a", TRAINING, job="7", callback_url=server.url)
+    with sidecar("--watch") as process:
+        server.wait_for(lambda server: server.posts(PROGRESS))
+        wait_until(lambda: read_ledger(directory).pending == 0, what="the delivery so far")
+        journal = Journal(directory, run="a", attempt=1, writer="training", job="7")
+        journal.append(RunCompleted(epochs=2))
+        journal.close()
+        process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=20)
+    assert (process.returncode, said.splitlines()[-1]) == (0, "1 run: 1 delivered")
+    assert server.posts(COMPLETION)
+
+
+@pytest.mark.parametrize(("timeout", "signals"), [("0.5", 1), ("600", 2)])
+def test_a_sidecar_ends_in_time_though_the_platform_takes_nothing(
+    own_environment: Path, server: PlatformServer, monkeypatch: pytest.MonkeyPatch, timeout: str, signals: int
+) -> None:
+    monkeypatch.setenv("TRAINER_HOOKS_FLUSH_TIMEOUT", timeout)
+    server.always(Reply(503))
+    write_run(own_environment, "a", COMPLETED, job="7", callback_url=server.url)
+    with sidecar("--watch", "--timeout", "600") as process:
+        for _ in range(signals):
+            asked = len(server.requests)
+            server.wait_for(lambda server, asked=asked: len(server.requests) > asked)
+            process.send_signal(signal.SIGTERM)
+        said, _ = process.communicate(timeout=20)
+    assert (process.returncode, said.splitlines()[-1]) == (3, "1 run: 1 pending")
+
+
+def test_a_sidecar_can_end_by_itself_with_the_training(own_environment: Path, server: PlatformServer) -> None:
+    with sidecar("--until-ended") as process:
+        directory = write_run(own_environment, "a", TRAINING, job="7", callback_url=server.url)
+        server.wait_for(lambda server: server.posts(PROGRESS))
+        wait_until(lambda: read_ledger(directory).pending == 0, what="the delivery so far")
+        assert process.poll() is None
+        journal = Journal(directory, run="a", attempt=1, writer="training", job="7")
+        journal.append(RunCompleted(epochs=2))
+        journal.close()
+        said, _ = process.communicate(timeout=20)
+    assert (process.returncode, said.splitlines()[-1]) == (0, "1 run: 1 delivered")
+
+
+@contextlib.contextmanager
+def sidecar(*options: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen([*COMMAND, "sync", *options], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

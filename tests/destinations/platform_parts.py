@@ -9,12 +9,13 @@ from typing import Any
 
 from trainer_hooks.destinations import Context, Receipt
 from trainer_hooks.destinations.platform import HANDLES, PlatformDestination
-from trainer_hooks.destinations.platform.client import Client
+from trainer_hooks.destinations.platform.address import platform_server
 from trainer_hooks.errors import RetryLater
 from trainer_hooks.events import AnyEvent, CheckpointStored, Record
 from trainer_hooks.history import read_history
 from trainer_hooks.journal import Journal, read_records
 from trainer_hooks.settings import Settings
+from trainer_hooks.wire.client import Client
 
 WITHIN = 10.0
 
@@ -22,13 +23,16 @@ WITHIN = 10.0
 class Run:
     """A run directory with one attempt, delivered by as many destinations as a test likes."""
 
-    def __init__(self, directory: Path, *, job: str = "7", run: str = "run", attempt: int = 1) -> None:
+    def __init__(
+        self, directory: Path, *, job: str = "7", run: str = "run", attempt: int = 1, origin: str = ""
+    ) -> None:
         self.directory = directory
         self.job = job
         self.run = run
         self.stored: dict[str, CheckpointStored] = {}
         self.stopping = False
-        self._journal = Journal(directory, run=run, attempt=attempt, writer="training", job=job)
+        self.asked_to_stop: list[str] = []
+        self._journal = Journal(directory, run=run, attempt=attempt, writer="training", job=job, origin=origin)
 
     def add(self, *events: AnyEvent) -> list[Record]:
         """Append the events; returns their records."""
@@ -50,6 +54,7 @@ class Run:
             emit=self.add,
             stored=lambda: dict(self.stored),
             stopping=lambda: self.stopping,
+            ask_to_stop=lambda _attempt, reason: self.asked_to_stop.append(reason),
             linked=lambda: read_history(self.directory).linked,
         )
 
@@ -58,7 +63,7 @@ class Run:
         """A destination for this run, `total` seconds per request."""
         loaded = Settings.load(environ={}, callback_url=url, **settings)
         destination = PlatformDestination(
-            self.context(loaded), Client(url, loaded.bearer_token, connect=total, total=total)
+            self.context(loaded), Client(platform_server(loaded), connect=total, total=total)
         )
         try:
             yield destination

@@ -39,6 +39,10 @@ from trainer_hooks.events import (
     RunLost,
     RunStarted,
     SignalReceived,
+    StepFailed,
+    StepFinished,
+    StepRolledBack,
+    StepStarted,
     TrackerLinked,
     Validated,
 )
@@ -225,6 +229,32 @@ def test_the_console(server: ClearMLServer, run: Run) -> None:
         "inference: 2 images in 10 ms",
     ]
     assert server.events[0]["level"] == "warning"
+
+
+def test_steps_are_lines_and_a_line_of_the_whole(server: ClearMLServer, run: Run) -> None:
+    scalars = told(
+        run,
+        server,
+        EPOCHS,
+        StepStarted(step="load", order=1, total=2, share=0.25),
+        StepFinished(step="load", skipped="done in attempt 1"),
+        StepStarted(step="train", order=2, total=2, share=0.75),
+        StepFailed(step="train", error="ResourceError", message="no room", retrying=True),
+        StepStarted(step="train", order=2, total=2, share=0.75, retry=1),
+        StepFinished(step="train", duration=2.0),
+        StepRolledBack(step="train"),
+    )
+
+    assert scalars == [("workflow", "percent", 1, 25.0), ("workflow", "percent", 2, 100.0)]
+    assert server.console() == [
+        "step 'load' begins (1 of 2)",
+        "step 'load' is skipped: done in attempt 1",
+        "step 'train' begins (2 of 2)",
+        "step 'train' failed, and is tried again: [ResourceError] no room",
+        "step 'train' begins (2 of 2, retry 1)",
+        "step 'train' is done, in 2.0 s",
+        "step 'train' is rolled back",
+    ]
 
 
 # The task

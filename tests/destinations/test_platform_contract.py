@@ -34,6 +34,10 @@ from trainer_hooks.events import (
     RunStarted,
     SegmentOpened,
     SignalReceived,
+    StepFailed,
+    StepFinished,
+    StepRolledBack,
+    StepStarted,
     Validated,
 )
 
@@ -367,6 +371,40 @@ def test_a_stored_checkpoint_is_the_log_event_that_b_knows(server: PlatformServe
             {"count": 3, "reason": "No space left on device"},
         ),
         (SignalReceived(signal="SIGTERM"), "WARNING", "signal", "received SIGTERM", {"signal": "SIGTERM"}),
+        (
+            StepStarted(step="train", order=2, total=3, share=0.5),
+            "INFO",
+            "step",
+            "step 'train' begins (2 of 3)",
+            {"type": "step_started", "step": "train", "order": 2, "total": 3, "share": 0.5},
+        ),
+        (
+            StepFinished(step="train", duration=1.25),
+            "INFO",
+            "step",
+            "step 'train' is done, in 1.2 s",
+            {"type": "step_finished", "step": "train", "duration": 1.25},
+        ),
+        (
+            StepFailed(step="train", error="ResourceError", message="no room", retrying=True),
+            "WARNING",
+            "step",
+            "step 'train' failed, and is tried again: [ResourceError] no room",
+            {
+                "type": "step_failed",
+                "step": "train",
+                "error": "ResourceError",
+                "message": "no room",
+                "retrying": True,
+            },
+        ),
+        (
+            StepRolledBack(step="train"),
+            "INFO",
+            "step",
+            "step 'train' is rolled back",
+            {"type": "step_rolled_back", "step": "train"},
+        ),
     ],
 )
 def test_what_b_has_no_call_for_is_told_as_a_log_record(
@@ -379,6 +417,30 @@ def test_what_b_has_no_call_for_is_told_as_a_log_record(
         "level": level,
         "data": data,
     }
+
+
+def test_where_there_are_steps_the_percent_is_that_of_them_all(server: PlatformServer, run: Run) -> None:
+    load = StepStarted(step="load", order=1, total=2, share=0.25)
+    train = StepStarted(step="train", order=2, total=2, share=0.75)
+    tell(
+        server,
+        run,
+        RunStarted(),
+        load,
+        ProgressMade(current=1, total=2, category="load"),
+        StepFinished(step="load"),
+        train,
+        RunStarted(total_epochs=3),
+        EpochEnded(epoch=1),
+        EpochEnded(epoch=1),  # the host has repeated it
+        StepFailed(step="train", error="UnknownError", message="x", retrying=True),
+        train,
+        EpochEnded(epoch=3),
+        StepFinished(step="train"),
+        ProgressMade(current=0, total=1),
+    )
+    told = [(post["current_epoch"], post["progress_percent"]) for post in server.posts(PROGRESS)]
+    assert told == [(0, 0.0), (0, 12.5), (0, 25.0), (1, 50.0), (1, 50.0), (3, 100.0), (3, 100.0)]
 
 
 def test_an_inference_ends_with_its_results(server: PlatformServer, run: Run) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mmengine.visualization import Visualizer
 
 import trainer_hooks
 from tests.hosts import mmengine, scripts, ultralytics
-from tests.hosts.every import HOSTS
+from tests.hosts.every import HOSTS, with_host, with_hosts_by_turns
 from tests.servers.clearml import ClearMLServer
 from tests.waiting import wait_until
 from trainer_hooks.delivery import load_courier
@@ -62,14 +63,15 @@ def own_clearml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def plain_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each host's training says of its weights when nobody listens."""
-    found = {}
-    for param in HOSTS:
-        (one,) = param.values
-        done = scripts.run(one, tmp_path_factory.mktemp("plain"))
-        found[one.name] = next(line for line in done.stdout.splitlines() if line.startswith("weights "))
-    return found
+def plain_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], str]:
+    """What a host's training says of its weights when nobody listens."""
+
+    @functools.cache
+    def of(host: Any) -> str:
+        done = scripts.run(host, tmp_path_factory.mktemp("plain"))
+        return next(line for line in done.stdout.splitlines() if line.startswith("weights "))
+
+    return of
 
 
 @pytest.fixture
@@ -145,6 +147,7 @@ def test_a_training_is_mirrored(host: Any, tmp_path: Path, root: Path, server: C
     assert "clearml is not loaded" in done.stdout
 
 
+@pytest.mark.long
 def test_without_the_setting_and_a_task_nothing_is_mirrored(
     host: Any, tmp_path: Path, root: Path, server: ClearMLServer
 ) -> None:
@@ -175,6 +178,7 @@ trainer.train()
 """
 
 
+@pytest.mark.long
 def test_a_trainer_that_was_built_before_is_mirrored_once(tmp_path: Path, root: Path, server: ClearMLServer) -> None:
     """Its callbacks have Ultralytics' own among them, which has made a task."""
     environment = {**os.environ, **server.environment, "TRAINER_HOOKS_FLUSH_TIMEOUT": "30"}
@@ -189,7 +193,7 @@ def test_a_trainer_that_was_built_before_is_mirrored_once(tmp_path: Path, root: 
     assert server.task["tags"] == ["Ultralytics"]
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@with_hosts_by_turns("when", ["before", "after"])
 def test_the_scripts_own_task_is_joined(
     host: Any, when: str, tmp_path: Path, root: Path, server: ClearMLServer
 ) -> None:
@@ -213,6 +217,7 @@ def test_the_scripts_own_task_is_joined(
     assert (linked.id, linked.joined, linked.captures_console) == (server.task["id"], True, True)
 
 
+@with_host(ultralytics)
 def test_the_scripts_task_of_a_training_that_is_killed(
     host: Any, tmp_path: Path, root: Path, server: ClearMLServer
 ) -> None:
@@ -231,6 +236,7 @@ def test_the_scripts_task_of_a_training_that_is_killed(
     assert_mirrored_once(server, root)
 
 
+@with_host(mmengine)
 def test_the_scripts_task_of_a_training_that_fails(
     host: Any, tmp_path: Path, root: Path, server: ClearMLServer
 ) -> None:
@@ -249,17 +255,18 @@ def test_the_scripts_task_of_a_training_that_fails(
     assert_mirrored_once(server, root)
 
 
-@pytest.mark.parametrize(
-    ("what", "status", "said"),
-    [
-        ("raise", "failed", "the user's own error"),
-        ("terminate", "stopped", "SIGTERM"),
-        ("kill", "failed", "killed"),
-    ],
-)
-def test_how_a_training_ended(
-    host: Any, what: str, status: str, said: str, tmp_path: Path, root: Path, server: ClearMLServer
-) -> None:
+# The task's status, and what is said of it.
+ENDS = {
+    "raise": ("failed", "the user's own error"),
+    "terminate": ("stopped", "SIGTERM"),
+    "kill": ("failed", "killed"),
+}
+
+
+@with_hosts_by_turns("what", list(ENDS))
+def test_how_a_training_ended(host: Any, what: str, tmp_path: Path, root: Path, server: ClearMLServer) -> None:
+    status, said = ENDS[what]
+
     scripts.ended_by(
         host, tmp_path, what, epoch=2, arguments=["--autolog"], environment={**server.environment, **MIRRORED}
     )
@@ -269,6 +276,8 @@ def test_how_a_training_ended(
     assert_mirrored_once(server, root)
 
 
+@pytest.mark.long
+@with_host(ultralytics)
 def test_a_killed_training_and_its_killed_courier(host: Any, tmp_path: Path, root: Path, server: ClearMLServer) -> None:
     """The courier is killed in the middle of its work, too; `sync` does the rest."""
     server.answers.clear()  # so that it is in the middle of it
@@ -294,9 +303,9 @@ def test_a_killed_training_and_its_killed_courier(host: Any, tmp_path: Path, roo
 # Isolation
 
 
-@pytest.mark.parametrize("trouble", ["refuses", "hangs", "answers 503", "no credentials", "goes away in the middle"])
+@with_hosts_by_turns("trouble", ["refuses", "hangs"], ["answers 503", "no credentials", "goes away in the middle"])
 def test_trouble_with_clearml_is_no_trouble_of_the_training(
-    host: Any, trouble: str, plain_weights: dict[str, str], tmp_path: Path, root: Path, server: ClearMLServer
+    host: Any, trouble: str, plain_weights: Callable[[Any], str], tmp_path: Path, root: Path, server: ClearMLServer
 ) -> None:
     environment = {**server.environment, **SHORTLY}
     if trouble == "refuses":
@@ -313,7 +322,7 @@ def test_trouble_with_clearml_is_no_trouble_of_the_training(
     mirrored = scripts.run(host, tmp_path, "--autolog", **OUTSIDE_PYTEST, **environment)
 
     assert mirrored.returncode == 0, mirrored.stderr
-    assert plain_weights[host.name] in mirrored.stdout.splitlines()
+    assert plain_weights(host) in mirrored.stdout.splitlines()
     assert "pending" in mirrored.stderr
     server.answers.set()
     server.status, server.on_call = 200, lambda _: None
@@ -329,16 +338,19 @@ def test_trouble_with_clearml_is_no_trouble_of_the_training(
     assert {round(moment * 1000) for moment in told} <= sent
 
 
+@with_host(mmengine)
 def test_a_mirror_by_a_thread_changes_no_weights(
-    host: Any, plain_weights: dict[str, str], tmp_path: Path, root: Path, server: ClearMLServer
+    host: Any, plain_weights: Callable[[Any], str], tmp_path: Path, root: Path, server: ClearMLServer
 ) -> None:
     done = train(host, tmp_path, server, **MIRRORED, TRAINER_HOOKS_DELIVERY="thread")
 
     assert done.returncode == 0, done.stderr
-    assert plain_weights[host.name] in done.stdout.splitlines()
+    assert plain_weights(host) in done.stdout.splitlines()
     assert_mirrored_once(server, root)
 
 
+@pytest.mark.long
+@with_host(ultralytics)
 def test_offline_mode_is_for_a_later_sync(host: Any, tmp_path: Path, root: Path, server: ClearMLServer) -> None:
     done = train(host, tmp_path, server, **SHORTLY, CLEARML_OFFLINE_MODE="1")
 
@@ -349,6 +361,7 @@ def test_offline_mode_is_for_a_later_sync(host: Any, tmp_path: Path, root: Path,
     assert_mirrored_once(server, root)
 
 
+@with_host(mmengine)
 def test_an_offline_task_of_the_script(host: Any, tmp_path: Path, root: Path, server: ClearMLServer) -> None:
     """Its session holds nothing of the run, and a later sync makes a task for that."""
     done = train(host, tmp_path, server, "--clearml-task", "before", **SHORTLY, CLEARML_OFFLINE_MODE="1")
@@ -378,6 +391,7 @@ print(task.get_offline_mode_folder())
 """
 
 
+@pytest.mark.long
 def test_what_is_sent_is_what_the_sdk_itself_would_write(tmp_path: Path, root: Path, server: ClearMLServer) -> None:
     """The journal's values, reported by the SDK in an offline session, and read back from its folder."""
     assert train(ultralytics, tmp_path, server, **MIRRORED).returncode == 0
@@ -397,6 +411,7 @@ def test_what_is_sent_is_what_the_sdk_itself_would_write(tmp_path: Path, root: P
     assert {"task", "timestamp", *fields} == set(ours[0]) == set(written[0]) - {"method"}
 
 
+@pytest.mark.long
 def test_two_ranks_of_ultralytics_are_one_task(tmp_path: Path, root: Path, server: ClearMLServer) -> None:
     """Ultralytics launches them; in none of its processes does its own callback attach."""
     environment = {
@@ -417,6 +432,7 @@ def test_two_ranks_of_ultralytics_are_one_task(tmp_path: Path, root: Path, serve
 # No doubles
 
 
+@pytest.mark.long
 def test_ultralytics_own_callback_logs_without_us(tmp_path: Path, server: ClearMLServer) -> None:
     """Else the tests of its absence would show nothing."""
     done = train(ultralytics, tmp_path, server, TRAINER_HOOKS_MODE="disabled")
@@ -425,6 +441,7 @@ def test_ultralytics_own_callback_logs_without_us(tmp_path: Path, server: ClearM
     assert ("train", "train/box_loss", 0) in {scalar[:3] for scalar in server.scalars()}
 
 
+@pytest.mark.long
 def test_the_users_settings_of_ultralytics_stay_as_they_are(tmp_path: Path, server: ClearMLServer) -> None:
     scripts.run(ultralytics, tmp_path / "a")
     (settings,) = (tmp_path / "yolo").rglob("settings.json")
@@ -481,6 +498,7 @@ def test_what_clearml_copies_by_itself_is_held_back_while_the_run_is_open(
     assert plots == {"after"}
 
 
+@pytest.mark.long
 def test_exit_does_not_wait_for_a_server_that_hangs(tmp_path: Path, server: ClearMLServer) -> None:
     """It was never reached; else it would wait for longer than the test does."""
     server.answers.clear()

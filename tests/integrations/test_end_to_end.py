@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.hosts import scripts
-from tests.hosts.every import HOSTS, HOSTS_IN_EACH_PHASE
+from tests.hosts import mmengine, scripts, ultralytics
+from tests.hosts.every import FIRST_HOST, HOSTS, HOSTS_IN_PHASES_BY_TURNS, with_host, with_hosts_by_turns
 from tests.hosts.processes import is_running
 from tests.servers.platform import PlatformServer, Reply
 from tests.servers.s3 import BUCKET, moto_server
@@ -43,7 +43,7 @@ VALIDATION = f"/validation/jobs/{JOB}/results"
 pytestmark = [pytest.mark.framework, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(params=HOSTS)
+@pytest.fixture(params=FIRST_HOST)
 def host(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -91,6 +91,7 @@ def taken(server: PlatformServer, path: str) -> list[Any]:
     return list({request.headers["idempotency-key"]: request.json for request in calls}.values())
 
 
+@pytest.mark.parametrize("host", HOSTS, indirect=True)
 def test_everything_arrives_at_the_backend_and_in_storage(host: Any, tmp_path: Path, root: Path) -> None:
     with PlatformServer(jobs=(JOB,)) as server, moto_server() as s3:
         done = scripts.run(
@@ -100,9 +101,7 @@ def test_everything_arrives_at_the_backend_and_in_storage(host: Any, tmp_path: P
             epochs=3,
             CALLBACK_URL=server.url,
             JOB_ID=JOB,
-            INTERNAL_STORAGE_ENDPOINT=s3.url,
-            INTERNAL_STORAGE_ACCESS_KEY=s3.access_key,
-            INTERNAL_STORAGE_SECRET_KEY=s3.secret_key,
+            **s3.environment,
             INTERNAL_BUCKET_CHECKPOINTS=BUCKET,
             TRAINER_HOOKS_FLUSH_TIMEOUT="60",
         )
@@ -130,14 +129,16 @@ def test_everything_arrives_at_the_backend_and_in_storage(host: Any, tmp_path: P
 
 
 def test_the_training_prints_and_returns_what_it_would_without_us(host: Any, tmp_path: Path) -> None:
-    without = scripts.run(host, tmp_path / "without")
-    with_us = scripts.run(host, tmp_path / "with", "--autolog")
+    # Ultralytics says so where it finds no settings yet, whichever test is the first.
+    own = {way: {"YOLO_CONFIG_DIR": str(tmp_path / way / "yolo")} for way in ("without", "with")}
+    without = scripts.run(host, tmp_path / "without", **own["without"])
+    with_us = scripts.run(host, tmp_path / "with", "--autolog", **own["with"])
     assert with_us.returncode == without.returncode == 0
     expected = scripts.comparable(host, without.stdout, tmp_path / "without")
     assert scripts.comparable(host, with_us.stdout, tmp_path / "with") == expected
 
 
-@pytest.mark.parametrize(
+@with_hosts_by_turns(
     "what", ["raise", "interrupt", "terminate", "exit 3", "exit 0", "_exit 4", "kill", "segfault", "abort"]
 )
 def test_a_training_that_dies_leaves_one_true_terminal_event_and_its_own_exit_status(
@@ -194,12 +195,12 @@ FAILURE = {
 }
 
 
-@pytest.mark.parametrize("what", ["raise", "interrupt", "terminate"])
+@with_hosts_by_turns("what", ["raise", "interrupt", "terminate"])
 def test_those_exit_statuses_are_the_hosts_own(host: Any, tmp_path: Path, what: str) -> None:
     assert scripts.ended_by(host, tmp_path, what).returncode == EXIT_STATUS[what]
 
 
-@pytest.mark.parametrize(("host", "phase"), HOSTS_IN_EACH_PHASE, indirect=["host"])
+@pytest.mark.parametrize(("host", "phase"), HOSTS_IN_PHASES_BY_TURNS, indirect=["host"])
 def test_killed_in_any_phase_then_sync_nothing_is_lost_and_nothing_doubles(
     host: Any, tmp_path: Path, root: Path, phase: str
 ) -> None:
@@ -227,6 +228,7 @@ def test_killed_in_any_phase_then_sync_nothing_is_lost_and_nothing_doubles(
     assert_stored_checkpoints_are_whole(tmp_path / "store")
 
 
+@with_host(ultralytics)
 def test_a_signal_to_the_whole_process_group_does_not_reach_the_courier(host: Any, tmp_path: Path, root: Path) -> None:
     with PlatformServer(jobs=(JOB,)) as server:
         server.always(Reply(503))
@@ -244,6 +246,7 @@ def test_a_signal_to_the_whole_process_group_does_not_reach_the_courier(host: An
         assert_each_arrived_once(server, root)
 
 
+@with_host(mmengine)
 def test_an_outage_in_the_middle_delays_and_loses_nothing(host: Any, tmp_path: Path, root: Path) -> None:
     with PlatformServer(jobs=(JOB,)) as server:
         environment = {"CALLBACK_URL": server.url, "JOB_ID": JOB, "TRAINER_HOOKS_FLUSH_TIMEOUT": "60"}
@@ -258,6 +261,7 @@ def test_an_outage_in_the_middle_delays_and_loses_nothing(host: Any, tmp_path: P
         assert_each_arrived_once(server, root, answers_were_lost=True)
 
 
+@with_host(ultralytics)
 def test_storage_that_goes_down_during_an_upload_gets_whole_checkpoints_later(
     host: Any, tmp_path: Path, root: Path
 ) -> None:
@@ -285,6 +289,7 @@ def test_storage_that_goes_down_during_an_upload_gets_whole_checkpoints_later(
     assert told == {"best", "last"}
 
 
+@with_host(mmengine)
 def test_a_killed_courier_is_started_again(host: Any, tmp_path: Path, root: Path) -> None:
     with PlatformServer(jobs=(JOB,)) as server:
         environment = {"CALLBACK_URL": server.url, "JOB_ID": JOB, "TRAINER_HOOKS_FLUSH_TIMEOUT": "60"}
@@ -302,6 +307,7 @@ def test_a_killed_courier_is_started_again(host: Any, tmp_path: Path, root: Path
         assert server.job(JOB).status == "completed"
 
 
+@with_host(ultralytics)
 def test_two_couriers_started_by_accident_deliver_once(host: Any, tmp_path: Path, root: Path) -> None:
     with PlatformServer(jobs=(JOB,)) as server:
         scripts.run(host, tmp_path, "--autolog", CALLBACK_URL=server.url, JOB_ID=JOB, TRAINER_HOOKS_DELIVERY="none")
@@ -314,6 +320,7 @@ def test_two_couriers_started_by_accident_deliver_once(host: Any, tmp_path: Path
     assert isinstance(terminals(root)[0], RunCompleted)
 
 
+@with_host(mmengine)
 def test_as_a_thread_it_delivers_before_the_process_ends(host: Any, tmp_path: Path, root: Path) -> None:
     with PlatformServer(jobs=(JOB,)) as server:
         done = scripts.run(
@@ -332,6 +339,7 @@ def test_as_a_thread_it_delivers_before_the_process_ends(host: Any, tmp_path: Pa
     assert_stored_checkpoints_are_whole(tmp_path / "store")
 
 
+@with_host(ultralytics)
 def test_offline_keeps_everything_and_sync_sends_it_with_the_original_times(
     host: Any, tmp_path: Path, root: Path
 ) -> None:
@@ -345,6 +353,7 @@ def test_offline_keeps_everything_and_sync_sends_it_with_the_original_times(
     assert [read_history(run).latest.status for run in list_runs(root)] == ["completed"]
 
 
+@with_host(mmengine)
 def test_a_disk_that_fills_up_does_not_stop_the_training(host: Any, tmp_path: Path) -> None:
     filling = ["--do", "fill the disk", "--at", host.AFTER_EPOCH, "--epoch", "1"]
     done = scripts.run(
@@ -363,6 +372,7 @@ def test_a_disk_that_fills_up_does_not_stop_the_training(host: Any, tmp_path: Pa
     assert "No space left on device" in done.stderr
 
 
+@with_host(ultralytics)
 def test_disabled_leaves_no_trace(host: Any, tmp_path: Path, root: Path) -> None:
     done = scripts.run(host, tmp_path, "--autolog", TRAINER_HOOKS_MODE="disabled")
     assert done.returncode == 0

@@ -174,20 +174,36 @@ class TestAttaching:
 
     @pytest.mark.parametrize("name", ["TrainerHook", "mmengine.TrainerHook", "trainer_hooks.TrainerHook"])
     def test_the_hook_is_found_by_its_name(self, name: str, hooked: None, tmp_path: Path) -> None:
-        train(
-            tmp_path,
-            1,
-            custom_imports={"imports": ["trainer_hooks.integrations.mmengine"]},
-            custom_hooks=[{"type": name}],
+        assert trainer_hooks.TrainerHook  # imported, without which the registry's names are not known
+        train(tmp_path, 1, custom_hooks=[{"type": name}])
+        assert len(told(tmp_path, RunCompleted)) == 1
+
+    def test_the_hook_is_found_by_its_short_name_where_a_config_file_imports_it(self, tmp_path: Path) -> None:
+        imports = {"imports": ["trainer_hooks.integrations.mmengine"]}
+        host.config(tmp_path, 1, custom_imports=imports, custom_hooks=[{"type": "TrainerHook"}]).dump(
+            tmp_path / "short.py"
         )
+        # In a process of its own, which has imported nothing of ours; and only a file's imports are done by the host.
+        done = script(
+            tmp_path,
+            """
+            from tests.hosts import mmengine  # registers the model
+            from mmengine.config import Config
+            from mmengine.runner import Runner
+            Runner.from_cfg(Config.fromfile("short.py")).train()
+            """,
+            TRAINER_HOOKS_DELIVERY="none",
+        )
+        assert done.returncode == 0, done.stderr
         assert len(told(tmp_path, RunCompleted)) == 1
 
     def test_the_hook_is_found_under_another_packages_scope(self, hooked: None) -> None:
         from mmengine.registry import Registry
 
+        ours = trainer_hooks.TrainerHook
         theirs = Registry("hook", parent=HOOKS, scope="theirs", locations=[])
-        assert isinstance(theirs.build({"type": "TrainerHook"}), trainer_hooks.TrainerHook)
-        assert isinstance(theirs.build(HOOK), trainer_hooks.TrainerHook)
+        assert isinstance(theirs.build({"type": "TrainerHook"}), ours)
+        assert isinstance(theirs.build(HOOK), ours)
 
     def test_a_runner_built_by_the_registry_is_told(self, autolog: Autolog, tmp_path: Path) -> None:
         autolog()

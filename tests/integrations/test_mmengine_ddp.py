@@ -28,6 +28,7 @@ from trainer_hooks.history import list_runs, read_history
 from trainer_hooks.journal import read_headers, read_records
 
 JOB = "7"
+WAYS = ["--autolog", pytest.param("--hook", marks=pytest.mark.long)]
 pytestmark = [pytest.mark.framework, pytest.mark.timeout(200)]
 
 
@@ -62,7 +63,7 @@ def told(root: Path, *kinds: type) -> list:
     return [record.event for record in read_records(run) if isinstance(record.event, kinds)]
 
 
-@pytest.mark.parametrize("way", ["--autolog", "--hook"])
+@pytest.mark.parametrize("way", WAYS)
 def test_two_ranks_are_one_run_with_one_voice(way: str, tmp_path: Path, own_environment: Path) -> None:
     with PlatformServer(jobs=(JOB,)) as server:
         environment = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store", "TRAINER_HOOKS_FLUSH_TIMEOUT": "60"}
@@ -80,7 +81,8 @@ def test_two_ranks_are_one_run_with_one_voice(way: str, tmp_path: Path, own_envi
     assert {header.writer for header in read_headers(run).values()} == {"training", "courier"}
 
 
-@pytest.mark.parametrize("way", ["--autolog", "--hook"])
+@pytest.mark.long
+@pytest.mark.parametrize("way", WAYS)
 def test_a_rank_that_fails_is_told_with_its_rank_and_traceback(way: str, tmp_path: Path, own_environment: Path) -> None:
     done = torchrun(tmp_path, way, "--do", "raise in rank 1", "--at", "before_train_epoch", "--epoch", "2")
     assert done.returncode == 1
@@ -94,6 +96,7 @@ def test_a_rank_that_fails_is_told_with_its_rank_and_traceback(way: str, tmp_pat
     assert read_history(run).latest.status == "failed"
 
 
+@pytest.mark.long
 def test_the_launch_is_the_same_without_us(tmp_path: Path) -> None:
     done = [torchrun(tmp_path / way, way) for way in ("--autolog",)] + [torchrun(tmp_path / "alone")]
     assert [one.returncode for one in done] == [0, 0]

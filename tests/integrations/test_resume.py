@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.hosts import scripts, ultralytics
-from tests.hosts.every import HOSTS
+from tests.hosts import mmengine, scripts, ultralytics
+from tests.hosts.every import HOSTS, with_host
 from tests.servers.platform import PlatformServer
 from tests.servers.s3 import BUCKET, free_port, moto_server
 from tests.waiting import wait_until
@@ -42,6 +42,7 @@ def told(root: Path, kind: type, attempt: int) -> list[Any]:
     return [r.event for r in read_records(root / JOB) if r.attempt == attempt and isinstance(r.event, kind)]
 
 
+@with_host(mmengine)
 def test_after_a_sigterm_the_next_start_is_the_next_attempt_and_the_epochs_continue(
     host: Any, tmp_path: Path, own_environment: Path
 ) -> None:

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from ultralytics import RTDETR, YOLO
+from ultralytics.engine.model import Model
 from ultralytics.models.yolo.classify import ClassificationTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 
@@ -231,6 +232,27 @@ def test_a_model_made_before_autolog_is_told(autolog: Autolog, tmp_path: Path) -
     autolog()
     model.train(**options(tmp_path))
     assert epochs(tmp_path) == [1, 2]
+
+
+def test_a_model_has_its_best_once_it_is_trained(autolog: Autolog, tmp_path: Path) -> None:
+    found = vars(Model)["__getattr__"]
+    attached = autolog()
+    model = YOLO(host.MODEL)
+    assert not hasattr(model, "best")  # as hosts ask
+    with pytest.raises(AttributeError, match=r"has not been trained, and has no best checkpoint: call model\.train"):
+        _ = model.best
+    with pytest.raises(AttributeError, match="no attribute 'worst'"):
+        _ = model.worst
+    assert model.stride is model.model.stride
+    model.train(**options(tmp_path, epochs=1))
+    assert model.best == Path(model.trainer.best)
+    assert model.best.exists()
+    model.best = "of the user's own"
+    assert model.best == "of the user's own"
+    del model.best
+    attached.detach()
+    assert not hasattr(model, "best")
+    assert vars(Model)["__getattr__"] is found
 
 
 def test_callbacks_that_the_user_resets_take_nothing_away(autolog: Autolog, tmp_path: Path) -> None:

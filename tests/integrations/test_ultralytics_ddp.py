@@ -59,6 +59,7 @@ def test_two_ranks_are_one_run_with_one_voice(tmp_path: Path, own_environment: P
     assert "epochs       2 of 2" in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.skipif(version < (8, 4, 140), reason="this version doesn't carry the user's callbacks into its ranks")
 def test_a_rank_that_fails_is_told_with_its_own_traceback(tmp_path: Path, own_environment: Path) -> None:
     arguments = ["--do", "raise in rank 1", "--at", "on_train_epoch_start", "--epoch", "2"]
@@ -74,6 +75,7 @@ def test_a_rank_that_fails_is_told_with_its_own_traceback(tmp_path: Path, own_en
     assert read_history(run).latest.status == "failed"
 
 
+@pytest.mark.long
 def test_the_launch_is_the_same_without_us(tmp_path: Path) -> None:
     done = scripts.run(ultralytics, tmp_path, "--device=0,1", **ultralytics.TWO_RANKS)
     with_us = scripts.run(ultralytics, tmp_path / "with us", "--autolog", "--device=0,1", **ultralytics.TWO_RANKS)

@@ -26,6 +26,15 @@ class S3Server(NamedTuple):
     secret_key: str
     checks_credentials: bool
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that lead a job to it."""
+        return {
+            "INTERNAL_STORAGE_ENDPOINT": self.url,
+            "INTERNAL_STORAGE_ACCESS_KEY": self.access_key,
+            "INTERNAL_STORAGE_SECRET_KEY": self.secret_key,
+        }
+
     def client(self) -> Any:
         """A plain boto3 client, to look at what is there."""
         return boto3.session.Session().client(

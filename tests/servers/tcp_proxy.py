@@ -132,6 +132,7 @@ class TcpProxy:
                 if cut:
                     self.refuse = self.refuse_after_cut
                     self.cut()
+                    return  # what the socket still holds was never on its way
             sink.shutdown(socket.SHUT_WR)
         except OSError:
             _reset(source)

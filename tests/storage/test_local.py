@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -123,3 +127,31 @@ def test_a_file_where_a_directory_is_needed_is_refused(store: Storage):
 def test_a_name_too_long_for_the_file_system_is_refused(store: Storage):
     with pytest.raises(StorageRefused):
         store.put_bytes(b"", "n" * 300)
+
+
+def test_an_object_that_may_not_be_read_is_refused_at_any_size():
+    with tempfile.TemporaryDirectory() as place:
+        root, target = Path(place), Path(place) / "target"
+        target.mkdir()
+        for folder, mode in ((root, 0o755), (target, 0o777)):
+            folder.chmod(mode)
+        (root / "big").write_bytes(bytes(2 << 20))
+        (root / "big").chmod(0)
+        store = open_storage(root.as_uri())
+        with as_nobody():
+            for use in (lambda: store.get("big", target / "file"), lambda: store.read("big")):
+                with pytest.raises(StorageRefused, match="Permission denied"):
+                    use()
+        assert not list(target.iterdir())
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)

@@ -14,18 +14,21 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs each process below more than all of this module
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 _OLDEST = (3, 10)
 
 
-class _Watch:
-    """A finder that finds nothing itself: it hears of the end of the imports that it waits for."""
+class Watch:
+    """A finder that finds nothing itself: it hears of the end of the imports that it waits for.
 
-    def __init__(self, frameworks: list[str]) -> None:
-        self._awaited = {framework: framework for framework in frameworks}
+    `awaited` are modules with the framework that each belongs to, which has the same name as its first module.
+    """
+
+    def __init__(self, awaited: Mapping[str, str]) -> None:
+        self._awaited = dict(awaited)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -33,8 +36,10 @@ class _Watch:
         """What the other finders find; a module that is waited for tells when it has been executed."""
         if name not in self._awaited:
             return None
-        for finder in list(sys.meta_path):
-            if finder is not self and hasattr(finder, "find_spec"):
+        finders = list(sys.meta_path)
+        # Only those behind: another watch in front of this one is asking right now.
+        for finder in finders[finders.index(self) + 1 :] if self in finders else ():
+            if hasattr(finder, "find_spec"):
                 spec: ModuleSpec | None = finder.find_spec(name, path, target)
                 if spec is not None:
                     self._listen(spec)
@@ -77,7 +82,7 @@ def _watch() -> None:
     names = os.environ.get("TRAINER_HOOKS_AUTOLOG", "").split(",")
     frameworks = [name.strip() for name in names if name.strip()]
     if frameworks and sys.version_info >= _OLDEST:
-        sys.meta_path.insert(0, _Watch(frameworks))
+        sys.meta_path.insert(0, Watch({framework: framework for framework in frameworks}))
 
 
 def _load_the_hidden() -> None:

@@ -13,8 +13,12 @@ from trainer_hooks import __version__
 # Each command's file, and what it does: told here, too, so that `--help` imports none of them.
 COMMANDS = {
     "run": ("launch", "Run COMMAND with its trainings recorded."),
-    "runs": ("runs", "List, show and export what was recorded."),
+    "runs": ("runs", "List, show, follow and export what was recorded."),
     "sync": ("sync", "Deliver what is pending."),
+    "ui": ("ui", "Show the runs of this machine in a browser, live."),
+    "serve": ("serve", "Be the platform: take what trainings tell, and show it."),
+    "dataset": ("dataset", "Fetch, convert, validate and split datasets."),
+    "action": ("action", "Run actions, here, in a process or on Ray."),
     "doctor": ("doctor", "Check the set-up by doing the real thing."),
 }
 

@@ -19,7 +19,8 @@ def settings_for(history: RunHistory) -> Settings:
     """The settings to deliver this run with, always online.
 
     A run that began with neither a job nor a platform is not told to one: it has no name there. It may be a second
-    training that ran beside the job's own, which nobody is to hear of.
+    training that ran beside the job's own, which nobody is to hear of. For the same reason the environment does not say
+    which job of Synapse's it is.
 
     Raises:
         InvalidSetting: if the environment, the file or the run's record holds a value that can't be used.
@@ -31,7 +32,8 @@ def settings_for(history: RunHistory) -> Settings:
         set_now |= _STORAGE
     known = set(Settings.__struct_fields__) - set_now - {"job_id"}
     taken: dict[str, Any] = {name: value for name, value in recorded.items() if name in known}
-    settings = Settings.load(mode="online", **taken)
+    loaded = Settings.load(mode="online", **taken)
+    settings = msgspec.structs.replace(loaded, synapse_job=recorded.get("synapse_job"))
     if history.latest.header.job is None and "callback_url" not in recorded:
         return msgspec.structs.replace(settings, callback_url=None)
     return settings

@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Literal
 
 from trainer_hooks import __version__
-from trainer_hooks.destinations.platform.answers import NOT_FOUND, Answer
+from trainer_hooks.destinations.platform.address import platform_server
+from trainer_hooks.destinations.synapse.address import synapse_server
+from trainer_hooks.destinations.synapse.job import job_path
 from trainer_hooks.errors import RetryLater, SetupError, StorageError
 from trainer_hooks.files import write_whole
 from trainer_hooks.integrations import known_frameworks
 from trainer_hooks.settings import Settings, autolog_frameworks, without_userinfo
 from trainer_hooks.shield import ask
-from trainer_hooks.storage import open_storage
+from trainer_hooks.storage import open_dataset_storage, open_storage
+from trainer_hooks.wire.answers import NOT_FOUND, Answer
 
 _LIBRARIES = ("msgspec", "click", "httpx", "boto3", "clearml", "rich")
 _CONTENT = b"trainer-hooks doctor\n"
@@ -49,8 +52,12 @@ def check_all(settings: Settings) -> Iterator[Check]:
     yield _attaching()
     yield check_directory(settings.root)
     yield check_platform(settings)
+    yield check_synapse(settings)
     yield check_storage(settings)
     yield check_clearml(settings)
+    yield check_dataset_storage(settings)
+    if settings.dataset_storage_uri is not None:
+        yield check_directory(settings.cache_root, "dataset cache", _CACHE)
 
 
 def _versions() -> Check:
@@ -98,10 +105,13 @@ def _attaching() -> Check:
     return Check("attaching", "ok", f"trainer-hooks run attaches to {', '.join(chosen)}")
 
 
-def check_directory(root: Path) -> Check:
+_RUNS = "make it writable, or name another in TRAINER_HOOKS_DIR"
+_CACHE = "make it writable, or name another in DATASET_CACHE_DIR"
+
+
+def check_directory(root: Path, name: str = "directory", mend: str = _RUNS) -> Check:
     """Write, read and remove a file there; where it doesn't exist yet, in the nearest directory that does."""
     existing = next(path for path in (root, *root.parents) if path.exists())
-    mend = "make it writable, or name another in TRAINER_HOOKS_DIR"
     try:
         with tempfile.TemporaryDirectory(prefix=".doctor-", dir=existing) as folder:
             file = Path(folder) / "file"
@@ -109,24 +119,24 @@ def check_directory(root: Path) -> Check:
             whole = file.read_bytes() == _CONTENT
         free = shutil.disk_usage(existing).free
     except OSError as error:
-        return Check("directory", "failed", f"{root}: {error.strerror}", mend)
+        return Check(name, "failed", f"{root}: {error.strerror}", mend)
     if not whole:
-        return Check("directory", "failed", f"{root}: what was written isn't what is read", mend)
+        return Check(name, "failed", f"{root}: what was written isn't what is read", mend)
     found = f"{root}: writable, {free / 1e9:.1f} GB free"
     if free < _LITTLE_ROOM:
-        return Check("directory", "failed", found, f"make room: checkpoints are copied here; {mend}")
-    return Check("directory", "ok", found)
+        return Check(name, "failed", found, f"make room; or {mend}")
+    return Check(name, "ok", found)
 
 
 def check_platform(settings: Settings) -> Check:
     """Ask the platform which protocol it speaks; a GET, so that nothing is told."""
     if not settings.callback_url:
         return Check("platform", "not configured", "CALLBACK_URL is not set")
-    from trainer_hooks.destinations.platform.client import Client
+    from trainer_hooks.wire.client import Client
 
     address = "correct CALLBACK_URL: it has the form https://host/api/v1"
     try:
-        client = Client(settings.callback_url, settings.bearer_token, connect=_SHORTLY, total=_SHORTLY)
+        client = Client(platform_server(settings), connect=_SHORTLY, total=_SHORTLY)
     except (SetupError, ValueError) as error:
         return Check("platform", "failed", str(error), address)
     answer = ask(lambda: client.get("/trainer-hooks"))
@@ -157,6 +167,31 @@ def _answered(answer: Answer, settings: Settings, address: str) -> Check:
 
 def _has_token(settings: Settings) -> bool:
     return bool(settings.bearer_token())
+
+
+def check_synapse(settings: Settings) -> Check:
+    """Ask for the job; nothing is told."""
+    if not (settings.synapse_host and settings.synapse_job):
+        return Check("synapse", "not configured", "SYNAPSE_HOST and SYNAPSE_JOB_ID are not both set")
+    from trainer_hooks.wire.client import Client
+
+    server = synapse_server(settings)
+    client = Client(server, connect=_SHORTLY, total=_SHORTLY)
+    answer = ask(lambda: client.get(job_path(str(settings.synapse_job))))
+    client.close()
+    where = f"{without_userinfo(server.url)}: job {settings.synapse_job}"
+    if isinstance(answer, Exception):
+        mend = "is the backend up, and reachable from here? Else correct SYNAPSE_HOST"
+        return Check("synapse", "failed", str(answer), mend)
+    if answer.refuses_credentials:
+        mend = f"correct {server.credentials_settings}"
+        return Check("synapse", "failed", f"{where}: it answers {answer.status}", mend)
+    status = (answer.content or {}).get("status") if answer.is_success else None
+    if status is None:
+        return Check(
+            "synapse", "failed", f"{where}: it answers {answer.status}: {answer.quoted}", "correct SYNAPSE_JOB_ID"
+        )
+    return Check("synapse", "ok", f"{where} is {status}, and the credentials are taken")
 
 
 def check_clearml(settings: Settings) -> Check:
@@ -191,6 +226,25 @@ def check_storage(settings: Settings) -> Check:
     if problem:
         return Check("storage", "failed", f"{uri}: {problem}", "the store is at fault: ask its operators")
     return Check("storage", "ok", f"{uri}: an object was put, read back and deleted")
+
+
+def check_dataset_storage(settings: Settings) -> Check:
+    """Ask for the first object below `datasets/`."""
+    if settings.dataset_storage_uri is None:
+        missing = "neither TRAINER_HOOKS_DATASET_STORAGE nor EXTERNAL_BUCKET_DATASETS is set"
+        return Check("dataset storage", "not configured", missing)
+    uri = str(without_userinfo(settings.dataset_storage_uri))
+    try:
+        storage = open_dataset_storage(settings)
+        first = next(iter(storage.list("datasets/")), None) if storage is not None else None
+    except SetupError as error:
+        return Check("dataset storage", "failed", str(error), "correct its address, or install what it needs")
+    except StorageError as error:
+        mend = "check the address, the bucket, the credentials and their permission to list and get"
+        return Check("dataset storage", "failed", f"{uri}: {error}", mend)
+    return Check(
+        "dataset storage", "ok", f"{uri}: listed, {'with' if first else 'without any'} datasets below datasets/"
+    )
 
 
 def _put_and_get(settings: Settings, key: str) -> str:

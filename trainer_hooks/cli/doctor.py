@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 def doctor(*, as_json: bool) -> None:
     """Check the set-up by doing the real thing.
 
-    Settings, packages, frameworks, the runs' directory, the platform, the storage and ClearML; credentials are never
-    shown.
+    Settings, packages, frameworks, the runs' directory, the platform, Synapse, the storage and ClearML; credentials are
+    never shown.
 
     The storage is tried with a small object under checkpoints/.doctor-…, which is removed again; the platform is asked
-    which protocol it speaks, ClearML for a login and a project, and nothing is sent to them.
+    which protocol it speaks, Synapse for the job, ClearML for a login and a project, and nothing is sent to them.
 
     Exit status: 0 everything that is configured works, 1 something failed.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.settings import Settings, environment
 
 _LOOK_EVERY = 2.0
+_LOOK_AGAIN_AT_THE_END = 0.2
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -44,6 +46,7 @@ class _Outcome:
     run: str
     status: _Status
     line: str
+    is_over: bool
 
 
 @click.command()
@@ -51,7 +54,8 @@ class _Outcome:
 @click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds for each run.")
 @click.option("--retry-rejected", is_flag=True, help="Offer what was refused for good once more, first of all.")
 @click.option("--watch", is_flag=True, help="Go on looking for work until SIGTERM or Ctrl-C: as a sidecar.")
-def sync(*, place: Path | None, timeout: float, retry_rejected: bool, watch: bool) -> None:
+@click.option("--until-ended", is_flag=True, help="As --watch, until all runs have ended and all is delivered.")
+def sync(*, place: Path | None, timeout: float, retry_rejected: bool, watch: bool, until_ended: bool) -> None:
     """Deliver what is pending.
 
     DIR is one run's directory, or that of all runs (by default TRAINER_HOOKS_DIR).
@@ -59,42 +63,79 @@ def sync(*, place: Path | None, timeout: float, retry_rejected: bool, watch: boo
     Where to: as CALLBACK_URL and the storage's variables say now, else as they were when the run began. A training that
     was killed gets its terminal event; one that is still at work is delivered as far as it has come.
 
+    A signal ends a watch once it has delivered what is pending, for TRAINER_HOOKS_FLUSH_TIMEOUT seconds at most; a
+    second one at once.
+
     Exit status: 0 all is delivered, 2 the set-up is wrong, 3 something is pending, 4 something was refused for good.
     Of several, the first in the order 2, 3, 4.
     """
     # What couriers warn of stands in the run's line, without the credentials that a library's message may quote.
     logging.getLogger("trainer_hooks").addHandler(logging.NullHandler())
     root = runs_root(place)
-    synchronisation = _Sync(root, timeout=timeout)
+    watch = watch or until_ended
+    synchronisation = _Sync(root, timeout=timeout, patience=Settings.load().flush_timeout if watch else 0.0)
     with _stopped_by_signals(synchronisation):
         status = synchronisation.once(retry_rejected=retry_rejected)
-        while watch and synchronisation.goes_on_after(_LOOK_EVERY):
+        while watch and not (until_ended and synchronisation.is_done) and synchronisation.goes_on_after(_LOOK_EVERY):
             status = synchronisation.once(retry_rejected=False)
+        if synchronisation.is_ending:
+            status = synchronisation.finish(status)
     if not watch or synchronisation.seen:
         click.echo(synchronisation.summary())
     sys.exit(status)
 
 
 class _Sync:
-    """Sees to the runs of a place, as often as asked; what has not changed since is left alone."""
+    """Sees to the runs of a place, as often as asked; what has not changed since is left alone.
 
-    def __init__(self, place: Path, *, timeout: float) -> None:
+    Each run may take `timeout` seconds; once it is asked to end, all of them together `patience`.
+    """
+
+    def __init__(self, place: Path, *, timeout: float, patience: float) -> None:
         self._place = place
         self._timeout = timeout
+        self._patience = patience
+        self._ending = threading.Event()
         self._stop = threading.Event()
+        self._deadline = math.inf
         self._courier: Courier | None = None
         self._settled: dict[Path, Cursor] = {}
         self.seen: dict[Path, _Outcome] = {}
 
-    def stop(self) -> None:
-        """End soon; for a signal handler."""
-        self._stop.set()
-        if self._courier:
+    def end(self) -> None:
+        """End as soon as all is delivered, or patience is at its end; the second time, at once. For signal handlers."""
+        if self._ending.is_set() or not self._patience:
+            self._stop.set()
+        else:
+            self._deadline = time.monotonic() + self._patience
+        self._ending.set()
+        if self._courier and self._stop.is_set():
             self._courier.stop()
+        elif self._courier:
+            self._courier.hurry(self._patience)
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was asked to end."""
+        return self._ending.is_set()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there are runs, all of them have ended, and nothing is pending."""
+        return bool(self.seen) and all(one.is_over and one.status != _Status.PENDING for one in self.seen.values())
 
     def goes_on_after(self, seconds: float) -> bool:
-        """Wait; False if it is to stop."""
-        return not self._stop.wait(seconds)
+        """Wait; False if it is to end."""
+        return not self._ending.wait(seconds)
+
+    def finish(self, status: _Status) -> _Status:
+        """What a watch still does once it is asked to end: deliver what is pending."""
+        while not self._stop.is_set() and time.monotonic() < self._deadline:
+            status = self.once(retry_rejected=False)
+            if all(one.status != _Status.PENDING for one in self.seen.values()):
+                break
+            self._stop.wait(_LOOK_AGAIN_AT_THE_END)
+        return status
 
     def once(self, *, retry_rejected: bool) -> _Status:
         """See to every run that has something to do, the oldest first; says a line for each whose state is news."""
@@ -136,12 +177,14 @@ class _Sync:
             problem = self._deliver(history, settings, retry_rejected=retry_rejected)
             ledger = _ledger(history, settings)
         except SetupError as error:
-            return _Outcome(history.run, _Status.SETUP, redactor.text(f"{history.run}: {error}"))
+            line = redactor.text(f"{history.run}: {error}")
+            return _Outcome(history.run, _Status.SETUP, line, history.latest.is_over)
         latest = read_history(directory).latest
-        if not ledger.pending and latest.state.ended is not None:
+        has_ended = latest.state.ended is not None
+        if not ledger.pending and has_ended:
             self._settled[directory] = sizes(directory)
         line = _line(f"{history.run}: {latest.status}", ledger, problem)
-        return _Outcome(history.run, _status(ledger), redactor.text(line))
+        return _Outcome(history.run, _status(ledger), redactor.text(line), has_ended)
 
     def _deliver(self, history: RunHistory, settings: Settings, *, retry_rejected: bool) -> str | None:
         """Do what there is to do; returns what could not be done, and why."""
@@ -160,9 +203,10 @@ class _Sync:
 
     def _run_courier(self, history: RunHistory, settings: Settings) -> None:
         briefly = not history.latest.is_over
-        self._courier = Courier(history.directory, settings, patience=self._timeout, briefly=briefly)
-        if briefly:
-            self._courier.hurry(self._timeout)
+        seconds = max(0.0, min(self._timeout, self._deadline - time.monotonic()))
+        self._courier = Courier(history.directory, settings, patience=seconds, briefly=briefly)
+        if briefly or self.is_ending:
+            self._courier.hurry(seconds)
         if not self._stop.is_set():
             self._courier.run()
         for error in self._courier.misconfigured.values():
@@ -177,7 +221,7 @@ class _Sync:
 
 @contextlib.contextmanager
 def _stopped_by_signals(synchronisation: _Sync) -> Iterator[None]:
-    found = {number: signal.signal(number, lambda *_: synchronisation.stop()) for number in _ENDING}
+    found = {number: signal.signal(number, lambda *_: synchronisation.end()) for number in _ENDING}
     try:
         yield
     finally:

@@ -31,6 +31,7 @@ def describe_briefly(history: RunHistory, ledger: Ledger) -> dict[str, Any]:
         "run": history.run,
         "directory": str(history.directory),
         "job": latest.header.job,
+        "parent": latest.state.started.parent if latest.state.started else None,
         "status": latest.status,
         "attempt": latest.number,
         "done": f"{done}{f'/{total}' if total else ''} {unit}",
@@ -82,6 +83,8 @@ def _describe_attempt(history: RunHistory, attempt: Attempt) -> dict[str, Any]:
         "began": attempt.began or None,
         "last": attempt.last or None,
         "started": state.started,
+        "overall": state.overall,
+        "steps": state.steps,
         "measured": _measured(history, attempt),
         "best_epoch": state.best_epoch,
         "best_iteration": state.best_iteration,
@@ -132,12 +135,25 @@ def _print_attempt(history: RunHistory, attempt: Attempt) -> None:
     click.echo(f"\nattempt {attempt.number}: {attempt.status}, {done}{of} {unit}, began {when(attempt.began)}")
     _print_heartbeat(history, attempt)
     if state.started:
-        told = (("framework", state.started.framework), ("task", state.started.task), ("model", state.started.model))
+        told = ((name, getattr(state.started, name)) for name in ("parent", "action", "framework", "task", "model"))
         click.echo("  " + ", ".join(f"{name} {value}" for name, value in told if value))
     for line in _ending(attempt):
         click.echo(f"  {line}")
+    _print_steps(attempt)
     _print_measured(history, _measured(history, attempt))
     _print_checkpoints(attempt)
+
+
+def _print_steps(attempt: Attempt) -> None:
+    state = attempt.state
+    if state.overall is None:
+        return
+    rows = [
+        [name, f"{step.share:.0%}", step.status, f"{step.fraction:.0%}", _short(step.duration), step.skipped or ""]
+        for name, step in state.steps.items()
+    ]
+    click.echo(f"\n{state.overall:.0%} of the workflow")
+    print_table(["step", "share", "status", "done", "seconds", ""], rows)
 
 
 def _ending(attempt: Attempt) -> Iterator[str]:

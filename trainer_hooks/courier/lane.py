@@ -91,6 +91,10 @@ class Lane(threading.Thread):
         """Whether that record is dealt with here."""
         return self._state.cursor.get(record.segment, 0) >= record.end
 
+    def awaits(self, record: Record) -> bool:
+        """Whether that record is for this destination, and still to be dealt with."""
+        return isinstance(record.event, self._handles) and not self.has_passed(record)
+
     def wake(self) -> None:
         """There is something new in the journal; a retry that waits for its time is not hastened."""
         if not self.in_trouble:

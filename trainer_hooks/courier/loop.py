@@ -144,6 +144,7 @@ class Courier:
             stopping=self._stop.is_set,
             ask_to_stop=self._ask_to_stop,
             linked=lambda: dict(self._follower.linked),
+            is_awaited=lambda record: any(lane.awaits(record) for lane in list(self._lanes.values())),
         )
         opened, self.misconfigured = open_destinations(context) if self._settings.mode == "online" else ({}, {})
         for name, error in self.misconfigured.items():

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
 
 from trainer_hooks.errors import SetupError
-from trainer_hooks.events import AnyEvent, CheckpointStored, Event, Record, TrackerLinked
+from trainer_hooks.events import AnyEvent, CheckpointStored, Event, ImageSaved, Record, TrackerLinked
 from trainer_hooks.liveness import Liveness
 from trainer_hooks.settings import Settings
 
@@ -89,6 +89,8 @@ class Context:
     """Asks that attempt, if it is at work, to stop at its next epoch, and says why."""
     linked: Callable[[], Mapping[str, TrackerLinked]] = dict
     """The newest link of the run to each other tracker; those of the training stand there before a courier starts."""
+    is_awaited: Callable[[Record], bool] = lambda _: False
+    """Whether a destination that the record is for has yet to take it."""
 
 
 class DestinationModule(Protocol):
@@ -104,6 +106,13 @@ class DestinationModule(Protocol):
             SetupError: if it is configured wrongly, or its package is missing.
         """
         ...
+
+
+def remove_shown(context: Context, record: Record) -> None:
+    """Remove the private copy of an image that is shown, unless another destination is yet to show it."""
+    event = record.event
+    if isinstance(event, ImageSaved) and event.staged is not None and not context.is_awaited(record):
+        (context.run_directory / event.staged).unlink(missing_ok=True)
 
 
 def known_destinations() -> dict[str, DestinationModule]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from trainer_hooks.errors import MissingPackage, UnknownFramework
 from trainer_hooks.restore import Restored, restore
-from trainer_hooks.run import Run, open_run
+from trainer_hooks.run import Run, open_run, surrounding_run
 from trainer_hooks.settings import Settings
 
 if TYPE_CHECKING:
@@ -71,8 +71,12 @@ class OwnOpener:
         return False
 
     def restore(self) -> Restored | None:
-        """See `Opener`."""
-        self._restored = restore(self.settings) if self.settings.resumes else None
+        """See `Opener`. A training that is part of a run goes on from where that one does."""
+        around = surrounding_run()
+        if around is not None:
+            self._restored = around.checkpoint_for_training()
+        else:
+            self._restored = restore(self.settings) if self.settings.resumes else None
         return self._restored
 
     def begin_anew(self) -> None:
@@ -82,6 +86,9 @@ class OwnOpener:
     def __call__(self, *, resumed: str | None = None, clearml: bool | None = None) -> Run:
         """Open a run; see `Opener`."""
         restored, self._restored = self._restored, None
+        around = surrounding_run()
+        if around is not None:
+            return around
         return open_run(self.settings, resumed=resumed, clearml=clearml, restored=restored)
 
 

@@ -7,16 +7,18 @@ A store is one file here that has `open(uri, **options)`, or an entry point of t
 
 from __future__ import annotations
 
+import contextlib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from urllib.parse import unquote
 
 import msgspec
 
-from trainer_hooks.errors import InvalidSetting, MissingPackage
+from trainer_hooks.errors import InvalidSetting, MissingPackage, StorageRefused
 from trainer_hooks.settings import Settings
 
 if TYPE_CHECKING:
@@ -125,20 +127,71 @@ class Storage(Protocol):
         ...
 
 
+@runtime_checkable
+class GivesAddresses(Protocol):
+    """A store that others can use without its credentials, by addresses that are good for so many seconds.
+
+    Raises (both):
+        StorageRefused: for a malformed key.
+        StorageError: where there are no credentials to sign with.
+    """
+
+    def upload_address(self, key: str, seconds: int) -> str:
+        """Where the object's content may be PUT."""
+        ...
+
+    def download_address(self, key: str, seconds: int) -> str:
+        """Where the object, if it is there, may be fetched from."""
+        ...
+
+
+@runtime_checkable
+class KeepsFiles(Protocol):
+    """A store whose objects are files that this process can open."""
+
+    def file(self, key: str) -> Path:
+        """The object's file, to be read and left as it is.
+
+        Raises:
+            ObjectMissing: if there is nothing under `key`.
+            StorageRefused: for a malformed key, or one that leads out of the store.
+        """
+        ...
+
+
+def key_of(storage: Storage, uri: str) -> str | None:
+    """The key that has this full address in the store; None for an address of elsewhere."""
+    root = storage.uri("_").removesuffix("_")
+    rest = uri.removeprefix(root) if uri.startswith(root) else ""
+    for key in (rest, unquote(rest)):
+        with contextlib.suppress(StorageRefused):
+            if storage.uri(key) == uri:
+                return key
+    return None
+
+
 def open_storage(
-    uri: str, *, endpoint: str | None = None, access_key: str | None = None, secret_key: str | None = None
+    uri: str,
+    *,
+    endpoint: str | None = None,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+    follow_links_out: bool = True,
 ) -> Storage:
     """The store that the URI names; nothing is connected yet. Keys are relative to the URI's path.
+
+    With `follow_links_out=False`, nothing is read through a symbolic link that leads out of a directory's store.
 
     Raises:
         InvalidSetting: for a scheme nobody knows or a malformed URI.
         MissingPackage: if the store needs a package that isn't installed.
     """
-    factory = _factory(_check_scheme(uri))
-    return factory(uri, endpoint=endpoint, access_key=access_key, secret_key=secret_key)
+    scheme = _check_scheme(uri)
+    options = {"follow_links_out": follow_links_out} if scheme == "file" else {}
+    return _factory(scheme)(uri, endpoint=endpoint, access_key=access_key, secret_key=secret_key, **options)
 
 
-def open_configured(settings: Settings) -> Storage | None:
+def open_configured(settings: Settings, *, follow_links_out: bool = True) -> Storage | None:
     """The store that the settings name; None where they name none.
 
     Raises:
@@ -151,6 +204,25 @@ def open_configured(settings: Settings) -> Storage | None:
         endpoint=settings.storage_endpoint,
         access_key=settings.storage_access_key,
         secret_key=settings.storage_secret_key,
+        follow_links_out=follow_links_out,
+    )
+
+
+def open_dataset_storage(settings: Settings, uri: str | None = None) -> Storage | None:
+    """The store of the datasets; with `uri`, that place, by the same endpoint and keys. None where neither is named.
+
+    Raises:
+        InvalidSetting, MissingPackage: as `open_storage`.
+    """
+    place = uri or settings.dataset_storage_uri
+    if place is None:
+        return None
+    return open_storage(
+        place,
+        endpoint=settings.dataset_endpoint,
+        access_key=settings.dataset_access_key,
+        secret_key=settings.dataset_secret_key,
+        follow_links_out=False,  # whoever may put a dataset there may put a link there
     )
 
 

@@ -28,21 +28,25 @@ _REFUSED = frozenset(
 )
 
 
-def open(uri: str, **_options: object) -> LocalStorage:  # noqa: A001 - the name that `open_storage` looks for
+def open(uri: str, *, follow_links_out: bool = True, **_options: object) -> LocalStorage:  # noqa: A001 - the name that `open_storage` looks for
     """The store in the directory that a `file:///path` URI names; the directory is made with the first object."""
     parts = urlsplit(uri)
     path = unquote(parts.path)
     if parts.netloc not in ("", "localhost") or not path.startswith("/") or parts.query or parts.fragment:
         message = f"{uri!r} can't be a storage address: write file:///absolute/path, with %3F for ? and %23 for #"
         raise InvalidSetting(message)
-    return LocalStorage(Path(path))
+    return LocalStorage(Path(path), follow_links_out=follow_links_out)
 
 
 class LocalStorage:
-    """`Storage` in a directory. Symbolic links inside it are followed for reading, and out of it never for writing."""
+    """`Storage` in a directory. Symbolic links inside it are followed for reading, and out of it never for writing.
 
-    def __init__(self, root: Path) -> None:
+    With `follow_links_out=False`, not for reading either.
+    """
+
+    def __init__(self, root: Path, *, follow_links_out: bool = True) -> None:
         self._root = root
+        self._follow_links_out = follow_links_out
 
     def put(
         self,
@@ -86,6 +90,8 @@ class LocalStorage:
         """Copied beside the target, then renamed."""
         source = self._existing(key)
         found = self.stat(key)
+        with _as_storage_errors(key):  # the copy's own errors may be the target's
+            source.open("rb").close()
         with replacing(target) as temporary:
             size = copy_file(source, temporary)
             if size != found.size:
@@ -121,13 +127,23 @@ class LocalStorage:
         """`file:///…`, percent-encoded."""
         return (self._root / check_key(key)).as_uri()
 
+    def file(self, key: str) -> Path:
+        """The file itself."""
+        return self._existing(key)
+
     def _existing(self, key: str) -> Path:
         path = self._root / check_key(key)
         with _as_storage_errors(key), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if stat.S_ISREG(path.stat().st_mode):
+                self._check_links(path)
                 return path
         message = f"there is no object {self.uri(key)}"
         raise ObjectMissing(message)
+
+    def _check_links(self, path: Path) -> None:
+        if not self._follow_links_out and not path.resolve().is_relative_to(self._root.resolve()):
+            message = f"{path.as_uri()} leads out of {self._root} by a link: put the file itself there"
+            raise StorageRefused(message)
 
     def _inside(self, key: str) -> Path:
         """Where the object is to be written or removed: never outside the root, whatever links lie on the way."""

@@ -14,16 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 
-def checksum_unchecked(journal: Any) -> None:
+def checksum_unchecked(lines: Any) -> None:
     """A line counts if it is JSON."""
-
-    def valid(line: bytes) -> Any:
-        try:
-            return journal._decode_line(line)
-        except journal.msgspec.MsgspecError:
-            return None
-
-    journal._valid = valid
+    lines._is_whole = lambda _: True
 
 
 def id_not_unique(events: Any) -> None:
@@ -59,7 +52,7 @@ def nothing_staged(staging: Any) -> None:
 def forks_unnoticed(run: Any) -> None:
     """A forked child takes itself for its parent."""
     parent = os.getpid()
-    for module in (run, sys.modules["trainer_hooks.journal"]):
+    for module in (run, sys.modules["trainer_hooks.journal.writer"]):
         module.os = types.SimpleNamespace(**{**vars(os), "getpid": lambda: parent})
 
 
@@ -75,9 +68,9 @@ def manifest_first(checkpoint_store: Any) -> None:
 
 
 MUTATIONS: dict[str, tuple[str, Callable[[Any], None]]] = {
-    "checksum_unchecked": ("trainer_hooks.journal", checksum_unchecked),
+    "checksum_unchecked": ("trainer_hooks.journal.lines", checksum_unchecked),
     "id_not_unique": ("trainer_hooks.events", id_not_unique),
-    "id_missing": ("trainer_hooks.destinations.platform.client", id_missing),
+    "id_missing": ("trainer_hooks.wire.client", id_missing),
     "newest_first": ("trainer_hooks.courier.lane", newest_first),
     "forks_unnoticed": ("trainer_hooks.run", forks_unnoticed),
     "nothing_staged": ("trainer_hooks.staging", nothing_staged),

@@ -78,6 +78,7 @@ class Rules:
     max_events, max_bytes: the most that a batch may hold; offered, and kept to.
     reject_types: the types of events that the answer to a batch rejects, with the reason.
     heartbeats: it wants to be told, in our own protocol, that the training lives.
+    images: it offers to take images; for tests in which it then does not.
     job_status: what every answer says of the job, whatever the job's rows say; None for what they say.
     """
 
@@ -90,6 +91,7 @@ class Rules:
         self.max_bytes = 4_000_000
         self.reject_types: dict[str, str] = {}
         self.heartbeats = False
+        self.images = False
         self.job_status: str | None = None
 
 
@@ -159,7 +161,8 @@ class Backend:
 
     def _offer(self) -> dict[str, Any]:
         offer = {"protocol": PROTOCOL, "max_events": self._rules.max_events, "max_bytes": self._rules.max_bytes}
-        return offer | ({"heartbeats": True} if self._rules.heartbeats else {})
+        wanted = {"heartbeats": self._rules.heartbeats, "images": self._rules.images}
+        return offer | {name: True for name, is_wanted in wanted.items() if is_wanted}
 
     def _store(self, job: str, content_type: str, content: bytes) -> dict[str, Any]:
         if len(content) > self._rules.max_bytes:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from trainer_hooks.clearml_task import check_installed
-from trainer_hooks.destinations import Context, Receipt
+from trainer_hooks.destinations import Context, Receipt, remove_shown
 from trainer_hooks.destinations.clearml.points import Point, image, points
 from trainer_hooks.destinations.clearml.server import Server, preload
 from trainer_hooks.destinations.clearml.task import NAME, Task, make_task
@@ -30,6 +30,10 @@ from trainer_hooks.events import (
     RecordsDropped,
     RunStarted,
     SignalReceived,
+    StepFailed,
+    StepFinished,
+    StepRolledBack,
+    StepStarted,
     TrackerLinked,
     Validated,
 )
@@ -47,6 +51,10 @@ _OF_EVENTS = (
     RankFailed,
     RecordsDropped,
     SignalReceived,
+    StepFailed,
+    StepFinished,
+    StepRolledBack,
+    StepStarted,
     Validated,
 )
 _OF_TASKS = (RunStarted, CheckpointStored, ExportCompleted, ImageSaved, TrackerLinked, *TERMINAL)
@@ -81,7 +89,7 @@ class ClearMLDestination:
         self._writers: dict[int, str] = {}
         self._start = RunStarted()
         self._images = _Patience()
-        self._attempts = Attempts(context.run_directory)
+        self._attempts = Attempts(context.run_directory, Attempt)
 
     def deliver(self, records: Sequence[Record]) -> Iterator[Sequence[Receipt]]:
         """Deliver in order; see `Destination.deliver`.
@@ -99,11 +107,12 @@ class ClearMLDestination:
                 receipts = self._receipts(together)
                 yield receipts
                 for receipt in receipts:
-                    self._let_go(receipt)
+                    if receipt.refused is None:
+                        remove_shown(self._context, receipt.record)
             done = True
         finally:
             if not done:  # it may have run ahead of what has been delivered
-                self._attempts = Attempts(self._context.run_directory)
+                self._attempts = Attempts(self._context.run_directory, Attempt)
 
     def close(self) -> None:
         """Let go of the session."""
@@ -175,12 +184,6 @@ class ClearMLDestination:
             raise
         self._images.succeed()
         self._server.add_events([{**image(record, event, url), "task": task.id}])
-
-    def _let_go(self, receipt: Receipt) -> None:
-        """Remove the private copy of an image that is shown."""
-        event = receipt.record.event
-        if isinstance(event, ImageSaved) and event.staged is not None and receipt.refused is None:
-            (self._context.run_directory / event.staged).unlink(missing_ok=True)
 
     def _send(self, together: Sequence[tuple[Record, list[Point]]]) -> None:
         told = [

@@ -31,9 +31,14 @@ from trainer_hooks.events import (
     RunLost,
     Scalar,
     SignalReceived,
+    StepFailed,
+    StepFinished,
+    StepRolledBack,
+    StepStarted,
     Validated,
 )
 from trainer_hooks.replay import Attempt
+from trainer_hooks.workflow import StepEvent, in_words
 
 SUMMARY = -(2**31)
 """The iteration of values that belong to no point in time: ClearML shows them as a table, "Summary"."""
@@ -150,6 +155,18 @@ def _signal_received(event: SignalReceived, _: Attempt) -> Iterator[Point]:
     yield _log("WARNING", f"received {event.signal}")
 
 
+def _of_a_step(event: StepEvent, _: Attempt) -> Iterator[Point]:
+    yield _log(*in_words(event))
+
+
+def _step_finished(event: StepFinished, attempt: Attempt) -> Iterator[Point]:
+    """Its place among the steps stands in for the iteration, which the workflow as a whole has none of."""
+    yield from _of_a_step(event, attempt)
+    overall, step = attempt.overall_after(event), attempt.steps.get(event.step)
+    if overall is not None and step is not None:
+        yield from _scalars({"workflow": 100.0 * overall}, step.order, "percent", "")
+
+
 def _rank_failed(event: RankFailed, _: Attempt) -> Iterator[Point]:
     yield _log("ERROR", f"rank {event.rank} failed: [{event.error}] {event.message}\n{event.traceback or ''}")
 
@@ -188,6 +205,10 @@ _TRANSLATIONS: dict[type[Event], Callable[[Any, Attempt], Iterator[Point]]] = {
     MetricsSkipped: _metrics_skipped,
     RecordsDropped: _records_dropped,
     SignalReceived: _signal_received,
+    StepStarted: _of_a_step,
+    StepFinished: _step_finished,
+    StepFailed: _of_a_step,
+    StepRolledBack: _of_a_step,
     RankFailed: _rank_failed,
     InferenceCompleted: _inference_completed,
     **dict.fromkeys(TERMINAL, _ended),

@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trainer_hooks.destinations import Context, Receipt
-from trainer_hooks.destinations.platform.answers import NOT_FOUND, read_answer
+from trainer_hooks.destinations import Context, Receipt, remove_shown
+from trainer_hooks.destinations.platform.address import platform_server
 from trainer_hooks.destinations.platform.batch import Batches, ask_for_batches
 from trainer_hooks.destinations.platform.calls import Call, Telling
 from trainer_hooks.destinations.platform.contract import TRANSLATIONS, translate
+from trainer_hooks.destinations.platform.images import Images
 from trainer_hooks.errors import NotSent, Rejected, RetryLater
-from trainer_hooks.events import Record
+from trainer_hooks.events import ImageSaved, Record
 from trainer_hooks.liveness import Liveness
-from trainer_hooks.replay import Attempts
+from trainer_hooks.replay import Attempt, Attempts
+from trainer_hooks.wire.answers import NOT_FOUND, read_answer
 
 if TYPE_CHECKING:  # httpx stays unloaded where no platform is configured
-    from trainer_hooks.destinations.platform.client import Client
+    from trainer_hooks.wire.client import Client
 
-HANDLES = tuple(TRANSLATIONS)
+HANDLES = (*TRANSLATIONS, ImageSaved)
 _CANCELLED = frozenset({"cancelled", "canceled", "cancelling", "canceling", "stopped", "stopping", "aborted"})
 
 
@@ -33,9 +35,9 @@ def open_destination(context: Context) -> PlatformDestination | None:
     url = context.settings.callback_url
     if not url:
         return None
-    from trainer_hooks.destinations.platform.client import Client
+    from trainer_hooks.wire.client import Client
 
-    return PlatformDestination(context, Client(url, context.settings.bearer_token))
+    return PlatformDestination(context, Client(platform_server(context.settings)))
 
 
 class PlatformDestination:
@@ -46,8 +48,9 @@ class PlatformDestination:
     def __init__(self, context: Context, client: Client) -> None:
         self._context = context
         self._client = client
-        self._attempts = Attempts(context.run_directory)
+        self._attempts = Attempts(context.run_directory, Attempt)
         self._batches: Batches | None = None
+        self._images = Images(context, client)
         self._asked = False
         self._sent: tuple[str, Call | None] | None = None
 
@@ -63,7 +66,7 @@ class PlatformDestination:
             if self._batches is None:
                 yield from self._one_by_one(records)
             else:
-                yield from self._batches.deliver(records, self._pause, self._heed)
+                yield from self._by_batches(self._batches, records)
         except RetryLater:
             self._asked = False
             raise
@@ -77,11 +80,21 @@ class PlatformDestination:
         """Let go of the connection."""
         self._client.close()
 
+    def _by_batches(self, batches: Batches, records: Sequence[Record]) -> Iterator[Sequence[Receipt]]:
+        for receipts in batches.deliver(records, self._pause, self._heed):
+            for receipt in receipts:
+                if batches.takes_images and receipt.refused is None:
+                    self._images.send(receipt.record)
+                else:
+                    remove_shown(self._context, receipt.record)
+            yield receipts
+
     def _one_by_one(self, records: Sequence[Record]) -> Iterator[Sequence[Receipt]]:
         for place, record in enumerate(records):
             if place:
                 self._pause()
             yield [self._deliver_one(record)]
+            remove_shown(self._context, record)
             # Only now has the receipt been taken: until then the record may be given again.
             self._attempts.passed(record)
 
@@ -110,7 +123,7 @@ class PlatformDestination:
         if self._sent is None or self._sent[0] != record.id:
             stored = {name: event.uri for name, event in self._context.stored().items()}
             told = Telling(record, self._context.job, self._attempts.before(record), stored)
-            self._sent = record.id, translate(told)
+            self._sent = record.id, None if isinstance(record.event, ImageSaved) else translate(told)
         return self._sent[1]
 
     def _pause(self) -> None:

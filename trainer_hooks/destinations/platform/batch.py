@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import msgspec
 
 from trainer_hooks.destinations import Receipt
-from trainer_hooks.destinations.platform.answers import NOT_FOUND, Answer, read_answer
 from trainer_hooks.destinations.platform.routes import job_segment
 from trainer_hooks.errors import Rejected, RetryLater
 from trainer_hooks.events import AnyEvent, Record
 from trainer_hooks.liveness import Liveness
+from trainer_hooks.wire.answers import NOT_FOUND, Answer, read_answer
 
 if TYPE_CHECKING:
-    from trainer_hooks.destinations.platform.client import Client
+    from trainer_hooks.wire.client import Client
 
 PROTOCOL = "trainer-hooks/1"
 _NOT_IMPLEMENTED = 501
@@ -31,6 +31,7 @@ class _Offer(msgspec.Struct):
     max_events: _Positive
     max_bytes: _Positive
     heartbeats: bool = False
+    images: bool = False
 
 
 class _Envelope(msgspec.Struct):
@@ -87,6 +88,8 @@ class Batches:
         self._max_events = min(offer.max_events, _MOST_EVENTS)
         self._max_bytes = offer.max_bytes
         self._heartbeats = offer.heartbeats
+        self.takes_images = offer.images
+        """Whether the server wants the images themselves, too."""
 
     def beat(self, liveness: Liveness) -> dict[str, Any]:
         """Send a heartbeat, where the server wants them; returns its answer.

@@ -32,6 +32,10 @@ from trainer_hooks.events import (
     RunLost,
     RunStarted,
     SignalReceived,
+    StepFailed,
+    StepFinished,
+    StepRolledBack,
+    StepStarted,
     StopRequested,
     TrackerLinked,
     Validated,
@@ -57,7 +61,8 @@ def _started(telling: Telling, event: RunStarted) -> Call:
         # B wants a number of epochs above 0: where it is not known, the least that it can be.
         total = event.total_epochs or event.total_iterations or 1
         done = event.epoch or event.iteration or 0
-        return _progress(telling, done, total, _percent(done, total), {"metrics": None, "checkpoint_path": None})
+        percent = _percent(telling, event, done, total)
+        return _progress(telling, done, total, percent, {"metrics": None, "checkpoint_path": None})
     if event.operation in routes.WITHOUT_JOB:
         return logs.evaluation_started(telling, event)
     payload = {
@@ -78,7 +83,7 @@ def _epoch_ended(telling: Telling, event: EpochEnded) -> Call:
         **present(epoch_duration_seconds=event.duration, estimated_time_remaining=event.time_left),
     }
     # Of an unknown number of epochs no share is done; 100 % of "as many as there were so far" would be a lie.
-    percent = _percent(event.epoch, known) if known else 0.0
+    percent = _percent(telling, event, event.epoch, known or 0)
     return _progress(telling, event.epoch, known or max(event.epoch, 1), percent, details)
 
 
@@ -87,7 +92,7 @@ def _metrics_logged(telling: Telling, event: MetricsLogged) -> Call:
     if attempt.operation != "training" or not attempt.counts_iterations or event.iteration is None:
         return logs.metrics_logged(telling, event)
     total = attempt.total_iterations or event.iteration
-    percent = _percent(event.iteration, total)
+    percent = _percent(telling, event, event.iteration, total)
     return _progress(telling, event.iteration, max(total, 1), percent, _measured(telling, event.metrics))
 
 
@@ -104,7 +109,7 @@ def _progress_made(telling: Telling, event: ProgressMade) -> Call:
         # Nobody has spoken of epochs: the units of training are the nearest thing.
         epoch, total = math.floor(event.current), math.ceil(event.total)
     extra = {"category": event.category, "current": event.current, "total": event.total}
-    percent = _percent(event.current, event.total)
+    percent = _percent(telling, event, event.current, event.total)
     return _progress(telling, epoch, max(total or epoch, 1), percent, {"metrics": figures({}, extra)})
 
 
@@ -120,7 +125,13 @@ def _progress(telling: Telling, epoch: int, total: int, percent: float, details:
     return Call(routes.progress(telling.job), payload)
 
 
-def _percent(done: float, total: float) -> float:
+def _percent(
+    telling: Telling, event: RunStarted | ProgressMade | EpochEnded | MetricsLogged, done: float, total: float
+) -> float:
+    """Of the whole workflow, where the training is a step of one; else so much of `total`, which is 0 if unknown."""
+    overall = telling.attempt.overall_after(event)
+    if overall is not None:
+        return 100.0 * overall
     return min(100.0, max(0.0, 100.0 * done / total)) if total > 0 else 0.0
 
 
@@ -204,6 +215,10 @@ TRANSLATIONS: dict[type[Event], Translation] = {
     StopRequested: logs.stop_requested,
     ProgressStalled: logs.progress_stalled,
     ProgressResumed: logs.progress_resumed,
+    StepStarted: logs.of_a_step,
+    StepFinished: logs.of_a_step,
+    StepFailed: logs.of_a_step,
+    StepRolledBack: logs.of_a_step,
     RankFailed: logs.rank_failed,
     RecordsDropped: logs.records_dropped,
     InferenceCompleted: _inference_completed,

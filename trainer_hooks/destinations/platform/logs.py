@@ -31,6 +31,7 @@ from trainer_hooks.events import (
     TrackerLinked,
     Validated,
 )
+from trainer_hooks.workflow import StepEvent, in_words
 
 _OWN = "trainer_hooks"
 
@@ -99,6 +100,12 @@ def progress_stalled(telling: Telling, event: ProgressStalled) -> Call:
 def progress_resumed(telling: Telling, event: ProgressResumed) -> Call:
     """It goes on after all."""
     return log(telling, "INFO", "liveness", f"progress again, after {event.idle:.0f} s", _fields(event))
+
+
+def of_a_step(telling: Telling, event: StepEvent) -> Call:
+    """What a workflow step does, or what comes of it."""
+    level, message = in_words(event)
+    return log(telling, level, "step", message, _fields(event))
 
 
 def rank_failed(telling: Telling, event: RankFailed) -> Call:

@@ -122,7 +122,7 @@ class _Construction(Observer):
             _begin(runner, "training" if can_train else "test", opener)
             work = _works.pop(runner)
             work.let_go()
-            work.run.end_with(error)
+            work.run.training_ended_with(error)
 
 
 class _Working(Observer):
@@ -145,7 +145,7 @@ class _Working(Observer):
     def returned(self, _: Any, runner: Any, *__: Any, **___: Any) -> None:
         work = _left(runner)
         if work is not None:
-            work.run.complete(work.latest)
+            work.run.training_completed(work.latest)
 
     def raised(self, error: BaseException, runner: Any, *_: Any, **__: Any) -> None:
         work = _left(runner)

@@ -159,7 +159,7 @@ class Work:
         """The work is over by this."""
         # Not `runner.iter`, which would build a train loop that isn't built yet.
         self.run.note_iteration(getattr(getattr(runner, "_train_loop", None), "iter", None))
-        self.run.end_with(error)
+        self.run.training_ended_with(error)
 
     def _tell_iterations(self, runner: Any, window: Window, done: int) -> None:
         metrics = {**window.read(runner), **_memory()}

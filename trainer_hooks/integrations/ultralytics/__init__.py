@@ -27,6 +27,7 @@ from trainer_hooks.errors import CannotResume
 from trainer_hooks.files import write_whole
 from trainer_hooks.integrations import Opener, OwnOpener, warn_if_untested
 from trainer_hooks.integrations.ultralytics import resume
+from trainer_hooks.integrations.ultralytics.best import offer_best
 from trainer_hooks.integrations.ultralytics.description import class_names, describe, output_dir, per_class
 from trainer_hooks.integrations.ultralytics.own_clearml import hold_back, stands_in, take_out
 from trainer_hooks.restore import Restored
@@ -51,7 +52,10 @@ def attach(opener: Opener) -> Callable[[], None]:
         Patch(dist, "generate_ddp_file", observed(_Launch())),
     ]
 
+    let_best_go = offer_best()
+
     def detach() -> None:
+        let_best_go()
         while patches:
             patches.pop().undo()
 
@@ -108,7 +112,7 @@ def on_train_end(trainer: Any) -> None:
     with guard("on_train_end"):
         told = _told.get(trainer)
         if told is not None and not told.wrapped:
-            told.run.complete()
+            told.run.training_completed()
 
 
 def teardown(trainer: Any) -> None:
@@ -117,7 +121,7 @@ def teardown(trainer: Any) -> None:
     with guard("teardown"):
         told = _told.get(trainer)
         if error is not None and told is not None and not told.wrapped:
-            told.run.end_with(error)
+            told.run.training_ended_with(error)
 
 
 def _tell(event: str, trainer: Any) -> None:
@@ -151,7 +155,7 @@ class _Construction(Observer):
                     else:
                         self._opener.begin_anew()
         except CannotResume as error:
-            _begin(trainer, self._opener).run.end_with(error)
+            _begin(trainer, self._opener).run.training_ended_with(error)
             raise
 
     def _is_mirrored(self) -> bool:
@@ -162,7 +166,7 @@ class _Construction(Observer):
 
     def raised(self, error: BaseException, trainer: Any, *_: Any, **__: Any) -> None:
         self.returned()
-        _begin(trainer, self._opener).run.end_with(error)
+        _begin(trainer, self._opener).run.training_ended_with(error)
 
 
 class _Training(Observer):
@@ -182,10 +186,10 @@ class _Training(Observer):
             self._handlers.update({event: _for_known(handler) for event, handler in _OF_ITERATIONS.items()})
 
     def returned(self, _result: Any, trainer: Any, *_: Any, **__: Any) -> None:
-        _told[trainer].run.complete()
+        _told[trainer].run.training_completed()
 
     def raised(self, error: BaseException, trainer: Any, *_: Any, **__: Any) -> None:
-        _told[trainer].run.end_with(error)
+        _told[trainer].run.training_ended_with(error)
 
 
 class _Row(Observer):

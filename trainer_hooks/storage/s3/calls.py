@@ -38,6 +38,10 @@ class Calls(Protocol):
         """`head_object`, with the reason of a refusal, which an answer to HEAD has no room for."""
         ...
 
+    def presigned(self, operation: str, key: str, seconds: int) -> str:
+        """An address for that request, good for so many seconds; nothing is sent."""
+        ...
+
     def errors(self, operation: str, key: str) -> contextlib.AbstractContextManager[None]:
         """Inside, the client's exceptions become ours: for reading the body of an answer."""
         ...

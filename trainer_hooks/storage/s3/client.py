@@ -28,12 +28,14 @@ except ImportError as error:
 
 # For the callers' own threads besides the workers; a connection beyond these is closed after use.
 _CONNECTIONS = 32
+# Which of the two stores this is, nobody here knows.
+_ENDPOINT = "INTERNAL_STORAGE_ENDPOINT (of datasets: EXTERNAL_STORAGE_ENDPOINT)"
 
 
 def connect(endpoint: str | None, access_key: str | None, secret_key: str | None) -> Any:
     """A client; nothing is sent yet."""
     if endpoint is not None and (not endpoint.startswith(("http://", "https://")) or "@" in endpoint):
-        message = "INTERNAL_STORAGE_ENDPOINT must be http://host:port or https://host:port, without credentials"
+        message = f"{_ENDPOINT} must be http://host:port or https://host:port, without credentials"
         raise InvalidSetting(message)
     session = boto3.session.Session()
     try:
@@ -47,7 +49,7 @@ def connect(endpoint: str | None, access_key: str | None, secret_key: str | None
             config=_config(endpoint),
         )
     except (BotoCoreError, ValueError) as error:
-        message = f"the S3 client can't be set up: {error}; correct INTERNAL_STORAGE_ENDPOINT or the AWS_… variables"
+        message = f"the S3 client can't be set up: {error}; correct {_ENDPOINT} or the AWS_… variables"
         raise InvalidSetting(message) from error
 
 
@@ -103,6 +105,13 @@ class BucketCalls:
                 raise
             return answer
 
+    def presigned(self, operation: str, key: str, seconds: int) -> str:
+        """An address for that request, good for so many seconds; nothing is sent."""
+        with self.errors(operation, key):
+            parameters = {"Bucket": self._bucket, "Key": key}
+            address: str = self._client.generate_presigned_url(operation, Params=parameters, ExpiresIn=seconds)
+            return address
+
     @contextlib.contextmanager
     def errors(self, operation: str, key: str) -> Iterator[None]:
         """Inside, botocore's and urllib3's exceptions become ours."""
@@ -114,12 +123,18 @@ class BucketCalls:
             raise _not_answered(error, f"{operation} s3://{self._bucket}/{key}") from error
 
 
-_CREDENTIALS = "check INTERNAL_STORAGE_ACCESS_KEY and INTERNAL_STORAGE_SECRET_KEY, or what boto3's own chain finds"
+_CREDENTIALS = (
+    "check INTERNAL_STORAGE_ACCESS_KEY and INTERNAL_STORAGE_SECRET_KEY (of datasets: EXTERNAL_STORAGE_…), or what "
+    "boto3's own chain finds"
+)
 _MENDS = {
     "AccessDenied": "these credentials may not do this; docs/storage.md lists the permissions needed",
     "InvalidAccessKeyId": f"the server doesn't know this access key; {_CREDENTIALS}",
     "SignatureDoesNotMatch": f"the secret key doesn't fit the access key; {_CREDENTIALS}",
-    "NoSuchBucket": "create the bucket, or correct TRAINER_HOOKS_STORAGE or INTERNAL_BUCKET_CHECKPOINTS",
+    "NoSuchBucket": (
+        "create the bucket, or correct TRAINER_HOOKS_STORAGE or INTERNAL_BUCKET_CHECKPOINTS (of datasets: "
+        "TRAINER_HOOKS_DATASET_STORAGE or EXTERNAL_BUCKET_DATASETS)"
+    ),
     "RequestTimeTooSkewed": "this machine's clock is wrong",
     "ExpiredToken": "the credentials have expired and none newer were found yet",
 }

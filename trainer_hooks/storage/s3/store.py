@@ -45,7 +45,10 @@ def open(  # noqa: A001 - the name that `open_storage` looks for
     """
     bucket, prefix = _bucket_and_prefix(uri)
     if (access_key is None) != (secret_key is None):
-        message = "S3 needs both keys or none: set INTERNAL_STORAGE_ACCESS_KEY and INTERNAL_STORAGE_SECRET_KEY"
+        message = (
+            "S3 needs both keys or none: set INTERNAL_STORAGE_ACCESS_KEY and INTERNAL_STORAGE_SECRET_KEY (of datasets: "
+            "EXTERNAL_STORAGE_ACCESS_KEY and EXTERNAL_STORAGE_SECRET_KEY)"
+        )
         raise InvalidSetting(message)
     client = connect(endpoint, access_key, secret_key)
     return S3Storage(BucketCalls(client, bucket), bucket, prefix, part_size=part_size, workers=workers)
@@ -158,6 +161,14 @@ class S3Storage:
     def uri(self, key: str) -> str:
         """`s3://bucket/prefix/key`, as it is, without percent-encoding."""
         return f"s3://{self._bucket}/{self._full(key)}"
+
+    def upload_address(self, key: str, seconds: int) -> str:
+        """A presigned one."""
+        return self._calls.presigned("put_object", self._full(key), seconds)
+
+    def download_address(self, key: str, seconds: int) -> str:
+        """A presigned one."""
+        return self._calls.presigned("get_object", self._full(key), seconds)
 
     def _full(self, key: str) -> str:
         return check_key(self._prefix + check_key(key))

@@ -1,0 +1,1 @@
+"""From storage into the cache."""

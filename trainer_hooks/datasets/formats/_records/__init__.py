@@ -1,0 +1,1 @@
+"""What COCO and its relatives have in common: images, categories and annotations as records of one JSON file."""

@@ -1,0 +1,1 @@
+"""The receiver's HTTP interface: FastAPI around `receiver.backend`, one file per group of routes."""
