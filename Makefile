@@ -15,7 +15,7 @@ RUN = $(abspath $(VENV))/bin
 DEMO = $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long test-page test-export test-postgres test-ray test-receiver test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-peers bench-datasets bench-receiver
+.PHONY: help demo docs test test-long test-page test-export test-hosts test-postgres test-ray test-receiver test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-peers bench-datasets bench-receiver
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ test-receiver: VENV = .venv-receiver
 test-receiver: ## call the receiver in every way that its OpenAPI description allows
 	@$(ENVIRONMENT) receiver-test
 	@$(RUN)/python -m pytest tests/receiver/test_description.py $(ARGS)
+
+test-hosts: export TEST_HOSTS = lightning transformers
+test-hosts: VENV = .venv-hosts
+test-hosts: ## the promises with Lightning and with Hugging Face's Trainer
+	@$(ENVIRONMENT) hosts
+	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal tests/integrations/test_promises.py tests/integrations/test_lightning.py tests/integrations/test_transformers.py $(ARGS)
 
 test-ray: VENV = .venv-ray
 test-ray: ## convert datasets, run actions and search over hyper-parameters on a Ray cluster of this machine's

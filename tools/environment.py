@@ -31,6 +31,7 @@ _GROUPS = (
     "check",
     "docs",
     "export",
+    "hosts",
     "lint",
     "mmdet",
     "page",

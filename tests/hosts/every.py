@@ -1,19 +1,21 @@
 """All hosts: what is added here gets the whole suite of promises.
 
 A training in a process of its own takes ten seconds, most of them for what the host imports. Where another host or
-phase is likely to show the same, it has its turn in `make test-long`.
+phase is likely to show the same, it has its turn in `make test-long`. Hosts that `make test` has no room for have an
+environment of their own: `make test-hosts` names them in TEST_HOSTS.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Sequence
 from types import ModuleType
 
 import pytest
 
-from tests.hosts import mmengine, ultralytics
-
-_HOSTS = (ultralytics, mmengine)
+_NAMES = os.environ.get("TEST_HOSTS", "ultralytics mmengine").split()
+_HOSTS = tuple(importlib.import_module(f"tests.hosts.{name}") for name in _NAMES)
 HOSTS = [pytest.param(host, id=host.name) for host in _HOSTS]
 FIRST_HOST = [pytest.param(host, id=host.name, marks=[pytest.mark.long] * (host is not _HOSTS[0])) for host in _HOSTS]
 """The first one, and in `make test-long` the others."""
