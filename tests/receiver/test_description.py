@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.receiver.serving import Receiver
 
+TOOLS = Path(__file__).parent.parent.parent / "tools"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 
@@ -37,6 +39,12 @@ def test_every_body_has_an_example(shared: Receiver) -> None:
         for method, told in methods.items():
             for content in told.get("requestBody", {}).get("content", {}).values():
                 assert "example" in content or _examples(content["schema"], found), (method, path)
+
+
+def test_the_page_of_calls_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+    http_page = importlib.import_module("http_page")
+    assert http_page.PAGE.read_text() == http_page.page()
 
 
 @pytest.mark.slow

@@ -143,7 +143,7 @@ class TestEnded(BaseModel):
 
     __test__ = False  # no test of pytest's
 
-    test_run_id: int | str
+    test_run_id: int | str = Field(examples=[7])
     status: str = Field(examples=["completed"])
     training_job_id: int | str | None = None
     task_type: str | None = None

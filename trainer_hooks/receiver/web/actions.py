@@ -33,9 +33,15 @@ class NewModel(BaseModel, extra="allow"):
     """A model whose file is still to come. Other fields are kept as they are."""
 
     name: str = Field(min_length=1, max_length=500, examples=["yolo11n on shapes"])
-    file: str = Field(min_length=1, max_length=255, pattern=r"^[^/\\\x00-\x1f]*[^/\\\x00-\x1f.][^/\\\x00-\x1f]*$")
+    file: str = Field(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[^/\\\x00-\x1f]*[^/\\\x00-\x1f.][^/\\\x00-\x1f]*$",
+        examples=["best.pt"],
+        description="Its name, without a folder.",
+    )
     size: int = Field(ge=1, le=10**15, examples=[5_432_100])
-    sha256: str = Field(pattern="^[0-9a-fA-F]{64}$")
+    sha256: str = Field(pattern="^[0-9a-fA-F]{64}$", examples=["0123456789abcdef" * 4])
 
 
 class NewCollection(BaseModel, extra="allow"):

@@ -24,13 +24,13 @@ from trainer_hooks.receiver.web.common import NO_SUCH_RUN, REFUSALS, Ending, Her
 router = APIRouter(tags=["runs"], responses=REFUSALS)
 _LOOK_EVERY = 0.5
 _LONGEST_WAIT = 25.0
-_PLACE = Query(ge=-(2**62), le=2**62)
+_PLACE = Query(ge=-(2**62), le=2**62, description="A place on the axis, itself within.")
 
 Points = Annotated[int, Query(ge=1, le=10_000, description="Of each curve, so many at most.")]
 Place = Annotated[int | None, _PLACE]
-LogId = Annotated[int | None, Query(ge=0, le=2**62)]
+LogId = Annotated[int | None, Query(ge=0, le=2**62, description="The id of a log record.")]
 CheckpointName = Annotated[str, Path(min_length=1, max_length=500, examples=["best"])]
-Text = Annotated[str, Query(max_length=500)]
+Text = Annotated[str, Query(max_length=500, description="A part of the message, in upper or lower case.")]
 
 
 @router.get("/runs")
