@@ -194,7 +194,8 @@ def _not_answered(error: BotoCoreError | HTTPError, what: str) -> StorageError:
     # By name only: the texts of these hold addresses, and whatever else was in them.
     reason = f"{what}: {type(error).__name__}"
     if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-        return StorageRefused(f"{reason}: no credentials were found; {_CREDENTIALS}")
+        # Without that name: what stands behind a word such as "credentials" and a colon is masked as a secret.
+        return StorageRefused(f"{what}: no credentials were found; {_CREDENTIALS}")
     if isinstance(error, ParamValidationError):
         return StorageRefused(f"{reason}: {error}")
     broken = isinstance(error, (HTTPClientError, IncompleteReadError, HTTPError))
