@@ -42,7 +42,7 @@ from trainer_hooks.history import list_runs
 from trainer_hooks.journal import read_records
 from trainer_hooks.process import is_alive
 from trainer_hooks.run import current_run, start_run
-from trainer_hooks.settings import BasicConfig, JobConfig
+from trainer_hooks.settings.jobs import BasicConfig, JobConfig
 from trainer_hooks.storage import open_storage
 from trainer_hooks.trainer_sdk import ErrorType, TrainerSDK
 

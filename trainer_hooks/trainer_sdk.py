@@ -25,7 +25,8 @@ from trainer_hooks.events import ErrorKind, Level, Logged, Operation
 from trainer_hooks.metrics import read_metrics
 from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.run import Run, current_run, open_run
-from trainer_hooks.settings import JobConfig, Settings, environment
+from trainer_hooks.settings import Settings, environment
+from trainer_hooks.settings.jobs import JobConfig
 from trainer_hooks.shield import attempt, guard
 from trainer_hooks.storage import Storage, open_storage
 from trainer_hooks.trainer_sdk_datasets import DatasetCalls

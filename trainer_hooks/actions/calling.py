@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trainer_hooks.errors import InvalidAction, InvalidParams
-from trainer_hooks.settings import ActionCall
+from trainer_hooks.settings.jobs import ActionCall
 
 _STDIN = "-"
 
