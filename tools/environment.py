@@ -43,7 +43,7 @@ _GROUPS = (
     "receiver-peers",
 )
 _WITHOUT_TORCH = {"docs", "export", "postgres-test", "ray", "receiver-test", "receiver-peers"}
-_WITH_ULTRALYTICS = {"demo", "page", "test", "dataset-peers"}
+_WITH_ULTRALYTICS = {"demo", "hosts", "page", "test", "dataset-peers"}
 _WITH_TORCHVISION = {*_WITH_ULTRALYTICS, "mmdet"}
 _PIP_WITH_GROUPS = "pip>=25.1"
 _TAIL = 15

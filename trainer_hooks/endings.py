@@ -82,15 +82,18 @@ class _SigtermHandler:
         self._tell = tell
         self._found = signal.getsignal(signal.SIGTERM)
         self.active = True
+        self.leaves_to_who_chained = False
         signal.signal(signal.SIGTERM, self.handle)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Tell, then do what would have been done without us."""
+        is_left = self.leaves_to_who_chained and not self.is_in_front()
         try:
             if self.active:
-                self._tell(number, fatal=not callable(self._found))
+                self._tell(number, fatal=not (callable(self._found) or is_left))
         finally:
-            self._pass_on(number, frame)
+            if not is_left or callable(self._found):
+                self._pass_on(number, frame)
 
     def is_in_front(self) -> bool:
         """Whether nobody has put another in front of it."""
@@ -137,6 +140,11 @@ class _Endings:
             self._open.remove(run)
             if not self._open:
                 self._take_away()
+
+    def leave_to_who_chained(self) -> None:
+        """A host's handler that calls ours does more with SIGTERM than to die of it: it decides whether to."""
+        if self._sigterm:
+            self._sigterm.leaves_to_who_chained = True
 
     def _put_in_front(self) -> None:
         if not self._registered:

@@ -320,6 +320,14 @@ class Run(Reporter):
         with told_to_children(self._claim.directory, self.attempt) if self._claim else contextlib.nullcontext():
             yield
 
+    def let_host_end_the_process(self) -> None:
+        """Where the host's own handler of SIGTERM calls the one it has found, it is the host that ends the process.
+
+        For a host that goes on after that signal until it has come to a good place to stop.
+        """
+        if self.is_heard:
+            endings.leave_to_who_chained()
+
     def forward_logs(self, logger: str | logging.Logger) -> None:
         """Forward this logger's records, too; the root's are forwarded from the start (see `log_level`)."""
         if self._logs:

@@ -5,6 +5,8 @@ A host is a module with
     name                    the framework's
     PHASES, EVERYWHERE      where a training can be made to fail or be killed, and all places where a callback can be:
                             the host's own names
+    CTRL_C                  what its training raises when the user interrupts it
+    EXIT_STATUS             of its script after "interrupt" or "terminate", where it isn't Python's own
     AFTER_EPOCH             the one of them that an epoch ends with
     EPOCH_METRICS           metrics that every epoch has
     SUFFIX                  of its checkpoints

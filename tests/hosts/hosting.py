@@ -37,7 +37,7 @@ def _fail() -> None:
 
 
 def _fail_in_rank_1() -> None:
-    if os.environ.get("RANK") == "1":
+    if "1" in (os.environ.get("RANK"), os.environ.get("LOCAL_RANK")):  # Lightning's launcher says the latter alone
         _fail()
 
 

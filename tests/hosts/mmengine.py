@@ -27,6 +27,8 @@ name = "mmengine"
 # Where a training can be made to fail or be killed: the host's own stages.
 PHASES = ("before_run", "before_train_epoch", "before_save_checkpoint", "after_train_epoch", "after_val_epoch")
 EVERYWHERE = (*PHASES, "before_train_iter", "after_train_iter", "before_val", "after_val", "after_train", "after_run")
+CTRL_C = KeyboardInterrupt
+EXIT_STATUS: dict[str, int] = {}
 AFTER_EPOCH = "after_train_epoch"
 SUFFIX = ".pth"
 FINAL_BEST = False

@@ -41,6 +41,8 @@ _HEADS = {
 # Where a training can be made to fail or be killed: the host's own names for the phases.
 PHASES = ("on_pretrain_routine_end", "on_train_epoch_start", "on_model_save", "on_fit_epoch_end", "on_train_end")
 EVERYWHERE = (*PHASES, "on_train_start", "on_train_batch_start", "on_train_batch_end", "on_train_epoch_end")
+CTRL_C = KeyboardInterrupt
+EXIT_STATUS: dict[str, int] = {}
 AFTER_EPOCH = "on_fit_epoch_end"
 SUFFIX = ".pt"
 FINAL_BEST = True

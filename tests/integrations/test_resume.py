@@ -48,7 +48,7 @@ def test_after_a_sigterm_the_next_start_is_the_next_attempt_and_the_epochs_conti
 ) -> None:
     storage = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store"}
     first = cut_short(host, tmp_path, "terminate", **storage)
-    assert first.returncode == -15, first.stderr
+    assert first.returncode == host.EXIT_STATUS.get("terminate", -15), first.stderr
     (interrupted,) = told(own_environment, RunInterrupted, 1)
     assert interrupted.reason == "SIGTERM"
     safe = {event.epoch for event in told(own_environment, CheckpointStored, 1)}

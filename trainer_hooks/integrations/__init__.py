@@ -131,7 +131,8 @@ def find_attach(framework: str) -> Callable[[Opener], Callable[[], None]]:
 
 
 def _ours() -> set[str]:
-    return {module.name for module in pkgutil.iter_modules(__path__)}
+    # What two integrations have in common begins with an underscore.
+    return {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
 
 
 def _of_others() -> EntryPoints:
