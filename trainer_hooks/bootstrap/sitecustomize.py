@@ -78,8 +78,8 @@ class Watch:
 
 
 def _watch() -> None:
-    # Not through trainer_hooks.settings, whose import every process below would pay for.
-    names = os.environ.get("TRAINER_HOOKS_AUTOLOG", "").split(",")
+    # Every process below would pay for the import of trainer_hooks.settings.
+    names = os.environ.get("TRAINER_HOOKS_AUTOLOG", "").split(",")  # noqa: TID251
     frameworks = [name.strip() for name in names if name.strip()]
     if frameworks and sys.version_info >= _OLDEST:
         sys.meta_path.insert(0, Watch({framework: framework for framework in frameworks}))
