@@ -31,7 +31,10 @@ def print_delivery(claimed: Claim, *, delivered: bool) -> None:
         read_pending,
     )  # knows all destinations: not for the training's start to load
 
-    for name, (count, trouble) in read_pending(claimed.directory).items():
+    pending = read_pending(claimed.directory)
+    if not pending and not _has_a_destination(claimed.settings):  # there is nobody to send it to
+        return
+    for name, (count, trouble) in pending.items():
         more = " or more" if count >= COUNTED_AT_MOST else ""
         _say(f"  pending      {count}{more} for {name}{f': {trouble}' if trouble else ''}")
     _say(
@@ -63,8 +66,12 @@ def _what_comes(settings: Settings) -> str:
 
 def _waits_for_sync(settings: Settings) -> bool:
     """Whether there are destinations, and nobody delivers to them."""
+    return _has_a_destination(settings) and not settings.has_courier
+
+
+def _has_a_destination(settings: Settings) -> bool:
     is_told = (settings.callback_url and settings.job_id) or (settings.synapse_host and settings.synapse_job)
-    return bool(is_told or settings.storage_uri is not None) and not settings.has_courier
+    return bool(is_told or settings.storage_uri is not None)
 
 
 def _status(state: RunState) -> str:

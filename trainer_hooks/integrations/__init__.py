@@ -1,9 +1,10 @@
 """Frameworks, one file each: they translate what their host does into calls of `Run`, and do nothing else.
 
 An integration is a module in this package (its name is the framework's), or an entry point in the group
-`trainer_hooks.integrations`. It imports its framework at its top and offers one function:
+`trainer_hooks.integrations` (docs/writing-an-integration.md). It imports its framework at its top and offers one
+function:
 
-    def attach(open_run: Opener) -> Callable[[], None]
+    def attach(opener: Opener) -> Callable[[], None]
 
 which attaches to the framework and returns what detaches again, restoring every original object.
 """
@@ -125,7 +126,8 @@ def find_attach(framework: str) -> Callable[[Opener], Callable[[], None]]:
     try:
         return _load(framework)
     except ImportError as error:
-        mend = f"install it, or a newer one: pip install --upgrade 'trainer-hooks[{framework}]'"
+        package = f"'trainer-hooks[{framework}]'" if framework in _ours() else framework
+        mend = f"install it, or a newer one: pip install --upgrade {package}"
         message = f"{framework!r} can't be imported: {error}; {mend}"
         raise MissingPackage(message) from error
 
