@@ -14,9 +14,10 @@ import pytest
 from trainer_hooks import shield
 from trainer_hooks.settings import AUTOLOG, ENVIRONMENT
 
-# Downstream's tests have an environment of their own (`make test-mmdet`); chaos takes minutes (`make chaos`), and runs
-# only where it is named.
-collect_ignore = ["chaos", *([] if importlib.util.find_spec("mmdet") else ["downstream"])]
+# Some have an environment of their own (`make test-mmdet`, `make test-hosts`); chaos takes minutes (`make chaos`), and
+# runs only where it is named.
+_NEED = {"downstream": "mmdet", "integrations/test_transformers.py": "transformers"}
+collect_ignore = ["chaos", *(path for path, package in _NEED.items() if importlib.util.find_spec(package) is None)]
 
 _OF_SETTINGS = {variable for env in ENVIRONMENT.values() for variable in env.names}
 

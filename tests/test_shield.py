@@ -15,7 +15,7 @@ import pytest
 
 from tests.waiting import wait_until
 from trainer_hooks import shield
-from trainer_hooks.shield import Observer, Patch, ask, attempt, caught, followed, guard, harmless, observed
+from trainer_hooks.shield import Observer, Patch, ask, attempt, caught, followed, guard, harmless, observed, redirected
 
 swallows = pytest.mark.swallows
 
@@ -228,6 +228,31 @@ def test_one_that_others_have_wrapped_again_only_passes_on(announcer):
     assert [what for what, *_ in again.told] == ["before", "returned"]
 
 
+# Other arguments
+
+
+def test_a_call_is_redirected_where_there_is_an_answer():
+    patch = Patch(Host, "train", redirected(lambda host, epochs: ((host,), {"epochs": -1}) if epochs == 1 else None))
+    try:
+        assert Host().train(3) is Host.result
+        with pytest.raises(ValueError, match="the host's own"):
+            Host().train(1)
+        patch.active = False
+        assert Host().train(1) is Host.result
+    finally:
+        patch.undo()
+
+
+@swallows
+def test_where_the_answer_fails_the_call_is_as_it_was():
+    patch = Patch(Host, "train", redirected(lambda *_: 1 / 0))
+    try:
+        assert Host().train(3) is Host.result
+    finally:
+        patch.undo()
+    assert dict(caught) == {"Host.train: ZeroDivisionError": 1}
+
+
 # Announcements
 
 
@@ -235,7 +260,7 @@ class Announcer:
     def __init__(self) -> None:
         self.ran = []
 
-    def run_callbacks(self, event: str) -> str:
+    def run_callbacks(self, event: str, *_: object) -> str:
         self.ran.append(event)
         if event == "on_fault":
             raise ValueError("the user's callback")
@@ -259,6 +284,17 @@ def test_an_announcement_is_followed_by_its_handler(announcer):
     assert host.run_callbacks(event="on_batch") == "ON_BATCH"
     assert heard == [("on_end", host)]
     assert host.ran == ["on_end", "on_batch"]
+
+
+def test_its_handler_hears_what_is_announced_behind_the_name():
+    heard = []
+    patch = Patch(Announcer, "run_callbacks", followed({"on_end": lambda *announced: heard.append(announced)}))
+    host = Announcer()
+    try:
+        host.run_callbacks("on_end", 1, 2)
+    finally:
+        patch.undo()
+    assert heard == [(host, 1, 2)]
 
 
 def test_it_is_followed_also_when_a_callback_of_the_users_raises(announcer):

@@ -1,7 +1,8 @@
 """The border with the host: no exception of ours gets out, and no other file decides that.
 
 `guard` is for our own work inside the host's functions; `Patch` replaces a host function by one that calls the original
-exactly once and is otherwise transparent: its arguments, its result and its exception object go through untouched.
+exactly once and is otherwise transparent: its arguments, its result and its exception object go through untouched, but
+for arguments that `redirected` replaces.
 KeyboardInterrupt and SystemExit are the user's, even when they strike inside our code: they pass. So does what a signal
 handler of the host's raises while our code happens to be running. And so does CannotResume, which the user has asked
 for with `resume="auto"`: not to begin anew by mistake.
@@ -116,7 +117,7 @@ class Observer:
 
 
 class Patch:
-    """A host's function, replaced by what `wrap` makes of it: `observed(…)`, `followed(…)`, `extended(…)`.
+    """A host's function, replaced by what `wrap` makes of it: `observed(…)`, `followed(…)` or their like.
 
     Once it is not `active` any more, the replacement does nothing but call the original.
     """
@@ -175,8 +176,8 @@ def followed(handlers: Mapping[str, Callable[..., None]]) -> _Wrap:
     """Wrap a host's method that announces events by name: `call_hook(self, "after_val_epoch", metrics=…)`.
 
     After each announcement the handler of that name, if there is one, is called with the host's object and what was
-    announced by keyword; also when a callback of the user's has raised. Other announcements, such as those of every
-    batch, cost one look-up.
+    announced behind the name; also when a callback of the user's has raised. Other announcements, such as those of
+    every batch, cost one look-up.
     """
 
     def wrap(original: Callable[..., Any], patch: Patch) -> Callable[..., Any]:
@@ -191,7 +192,31 @@ def followed(handlers: Mapping[str, Callable[..., None]]) -> _Wrap:
                 handler = handlers.get(arguments[1]) if len(arguments) > 1 else None
                 if handler is not None:
                     with guard(arguments[1]):
-                        handler(arguments[0], **options)
+                        handler(arguments[0], *arguments[2:], **options)
+
+        return wrapper
+
+    return wrap
+
+
+def redirected(redirect: Callable[..., tuple[tuple[Any, ...], dict[str, Any]] | None]) -> _Wrap:
+    """Wrap so that the host's function is called with other arguments, where `redirect` gives some for the call's own.
+
+    For a host that can be told what to do by its arguments alone.
+    """
+
+    def wrap(original: Callable[..., Any], patch: Patch) -> Callable[..., Any]:
+        where = original.__qualname__
+
+        @functools.wraps(original)
+        def wrapper(*arguments: Any, **options: Any) -> Any:
+            instead = None
+            if patch.active:
+                with guard(where):
+                    instead = redirect(*arguments, **options)
+            if instead is not None:
+                arguments, options = instead
+            return original(*arguments, **options)
 
         return wrapper
 
