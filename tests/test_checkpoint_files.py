@@ -6,12 +6,13 @@ import hashlib
 import io
 import json
 import pickle
+import tarfile
 import zipfile
 
 import pytest
 import torch
 
-from trainer_hooks.checkpoint_files import DamagedCheckpoint, examine
+from trainer_hooks.checkpoint_files import DamagedCheckpoint, examine, examine_folder
 
 STATE = {
     "model": {
@@ -61,6 +62,17 @@ def safetensors(header=None, data=bytes(range(1, 41))):
     return len(header).to_bytes(8, "little") + header + data
 
 
+def tar(**files):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, content in (files or {"model.safetensors": safetensors(), "optimizer.pt": saved(STATE)}).items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        end = archive.offset
+    return stream.getvalue()[: end + 1024]  # without what fills the last record
+
+
 def saved(state, **options):
     stream = io.BytesIO()
     torch.save(state, stream, **options)
@@ -75,6 +87,7 @@ WHOLE = {
     plain_pickle: ".pkl",
     deflated_zip: ".npz",
     safetensors: ".safetensors",
+    tar: ".tar",
 }
 every_container = pytest.mark.parametrize(("container", "suffix"), WHOLE.items())
 
@@ -125,7 +138,7 @@ def test_a_file_of_zeros_is_damaged(is_damaged, suffix):
     assert is_damaged(bytes(5000), suffix)
 
 
-@pytest.mark.parametrize("container", [zip_format, deflated_zip, legacy_format_without_tensors, safetensors])
+@pytest.mark.parametrize("container", [zip_format, deflated_zip, legacy_format_without_tensors, safetensors, tar])
 def test_a_file_cut_anywhere_behind_its_magic_number_is_damaged(is_damaged, container):
     content = container()
 
@@ -215,6 +228,68 @@ def test_a_file_whose_crcs_torch_was_told_not_to_compute_is_whole(examined):
 )
 def test_safetensors_whose_offsets_do_not_cover_the_file_are_damaged(is_damaged, content):
     assert is_damaged(content, ".safetensors")
+
+
+def test_a_tar_without_its_end_is_damaged(is_damaged):
+    content = tar()
+
+    assert not is_damaged(content + bytes(9 * 1024), ".tar")
+    assert is_damaged(content[:-512], ".tar")
+    assert is_damaged(content + b"more", ".tar")
+
+
+def test_a_flipped_bit_in_a_tars_header_is_damaged(is_damaged):
+    content = tar()
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        headers = [member.offset for member in archive]
+
+    passed = [
+        (header, place)
+        for header in headers
+        for place in (*range(0, 100, 7), *range(124, 154), 257)
+        if not is_damaged(flipped(content, header + place, 0), ".tar")
+    ]
+
+    assert passed == []
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"model.safetensors": safetensors()[:-1]},
+        {"model.safetensors": b""},
+        {"optimizer.pt": saved(STATE)[:-1]},
+        {"pytorch_model.bin": saved(STATE)[:2000]},
+        {"deep/in/it/rng_state_1.pth": bytes(3000)},
+    ],
+    ids=lambda files: next(iter(files)),
+)
+def test_a_torn_file_within_a_tar_is_named(examined, files):
+    (name,) = files
+
+    with pytest.raises(DamagedCheckpoint, match=f"{name} in it is damaged"):
+        examined(tar(**{"config.json": b"{}", **files}), ".tar")
+
+
+@pytest.mark.parametrize("files", [{"latest": b""}, {"__0_0.distcp": saved(STATE) * 2}, {"notes.txt": bytes(100)}])
+def test_within_a_tar_only_what_torch_writes_has_to_be_whole(examined, files):
+    assert examined(tar(**files), ".tar")
+
+
+def test_a_file_of_torchs_may_end_in_tar(examined, is_damaged):
+    assert examined(zip_format(), ".tar")
+    assert examined(legacy_format(), ".tar")
+    assert is_damaged(b"no tar", ".tar")
+
+
+def test_each_file_in_a_folder_is_looked_at(tmp_path):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "model.safetensors").write_bytes(safetensors())
+    examine_folder(tmp_path)
+    (tmp_path / "inner" / "model.safetensors").write_bytes(safetensors()[:-1])
+
+    with pytest.raises(DamagedCheckpoint, match=r"model\.safetensors in it is damaged"):
+        examine_folder(tmp_path)
 
 
 def test_nothing_in_the_file_is_run(examined, tmp_path):

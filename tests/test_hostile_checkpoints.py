@@ -85,7 +85,7 @@ def make_torn(path: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (Path.touch, "the file is empty"),
     "torn": (make_torn, "the zip container is damaged"),
-    "directory": (Path.mkdir, "no private copy of it was made: Is a directory"),
+    "empty folder": (Path.mkdir, "no private copy of it was made: there is no file in "),
     "fifo": (make_fifo, "no private copy of it was made: it is no regular file"),
     "device": (lambda path: path.symlink_to("/dev/zero"), "no private copy of it was made: it is no regular file"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ import trainer_hooks
 from trainer_hooks.delivery import load_state
 from trainer_hooks.errors import CannotResume, InvalidSetting
 from trainer_hooks.events import CheckpointSaved, RunStarted
+from trainer_hooks.folders import pack
 from trainer_hooks.history import read_history
 from trainer_hooks.journal import read_headers, read_records
+from trainer_hooks.restore import Restored
 
 ROOT = Path(__file__).parent.parent
 
@@ -291,3 +294,171 @@ def test_what_an_older_disk_delivers_late_takes_no_newer_checkpoints_place(
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((store / "last.pt").read_bytes()) == {"epoch": 4}
     assert load_state(older.directory, "checkpoints").superseded == 2
+
+
+# Checkpoints that are folders
+
+
+def saved_folder(path: Path, epoch: int) -> Path:
+    path.mkdir()
+    (path / "state.json").write_text(json.dumps({"epoch": epoch}))
+    (path / "shards").mkdir()
+    (path / "shards" / "0.pt").write_bytes(b"x" * 3000 * epoch)
+    return path
+
+
+def attempt_with_folders(tmp_path: Path, epochs: range, *, wait: bool = True, **settings: str) -> trainer_hooks.Run:
+    """An attempt that is given up after its last epoch, each of which has a folder of its own."""
+    run = trainer_hooks.start_run(resume="auto", **settings)
+    for epoch in epochs:
+        run.log_metrics({"loss": 1 / epoch}, epoch=epoch)
+        run.log_checkpoint(saved_folder(tmp_path / f"checkpoint-{epoch}", epoch), epoch=epoch)
+    run.interrupt("given up")
+    assert run.flush(30) or not wait
+    return run
+
+
+def assert_is_of(found: Restored | None, epoch: int) -> None:
+    assert found is not None
+    assert found.epoch == epoch
+    files = {str(path.relative_to(found.path)): path.read_bytes() for path in found.path.rglob("*") if path.is_file()}
+    assert files == {"state.json": content({"epoch": epoch}), "shards/0.pt": b"x" * 3000 * epoch}
+
+
+def without(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+def test_a_folder_comes_back_from_storage_as_a_folder(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt_with_folders(tmp_path, range(1, 3))
+    assert (store / "last.tar").exists()
+    without(tmp_path / "checkpoint-1", tmp_path / "checkpoint-2")
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", str(tmp_path / "another disk"))
+    second = attempt_with_folders(tmp_path, range(3, 5))
+    assert_is_of(second.checkpoint, 2)
+    assert second.checkpoint is not None
+    folder = second.checkpoint.path.parent
+    assert [path.name for path in folder.iterdir()] == [second.checkpoint.path.name]
+    without(tmp_path / "checkpoint-3", tmp_path / "checkpoint-4")
+    assert_is_of(trainer_hooks.get_checkpoint(), 4)
+    assert len(list(folder.iterdir())) == 1  # what the second went on from is gone
+
+
+def test_a_folder_that_is_here_already_is_not_fetched_again(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt_with_folders(tmp_path, range(1, 2))
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", str(tmp_path / "another disk"))
+    first = trainer_hooks.get_checkpoint()
+    (store / "last.tar").unlink()  # it would be missed
+    assert_is_of(first, 1)
+    assert trainer_hooks.get_checkpoint() == first
+
+
+def test_a_folder_that_waits_for_its_upload_is_taken_from_there(tmp_path: Path, store: Path) -> None:
+    attempt_with_folders(tmp_path, range(1, 3), wait=False, delivery="none")
+    assert not store.exists()
+    without(tmp_path / "checkpoint-1", tmp_path / "checkpoint-2")
+    found = trainer_hooks.get_checkpoint()
+    assert_is_of(found, 2)
+    assert found is not None
+    assert [path.name for path in found.path.parent.iterdir()] == [found.path.name]
+
+
+def test_without_storage_the_hosts_own_folder_is_taken_where_it_lies(tmp_path: Path) -> None:
+    attempt_with_folders(tmp_path, range(1, 3), run_id="run")
+    found = trainer_hooks.get_checkpoint(run_id="run")
+    assert_is_of(found, 2)
+    assert found is not None
+    assert found.path == tmp_path / "checkpoint-2"
+
+
+@pytest.mark.parametrize("lost", ["state.json", "shards/0.pt"])
+def test_a_folder_that_was_being_deleted_is_passed_over(tmp_path: Path, lost: str) -> None:
+    attempt_with_folders(tmp_path, range(1, 3), run_id="run")
+    (tmp_path / "checkpoint-2" / lost).unlink()
+    assert_is_of(trainer_hooks.get_checkpoint(run_id="run"), 1)
+
+
+def test_a_folder_that_has_grown_since_is_of_an_epoch_that_nobody_has_told(tmp_path: Path) -> None:
+    attempt_with_folders(tmp_path, range(1, 3), run_id="run")
+    (tmp_path / "checkpoint-2" / "rank 1").write_bytes(b"late")
+    found = trainer_hooks.get_checkpoint(run_id="run")
+    assert found is not None
+    assert (found.path, found.epoch) == (tmp_path / "checkpoint-2", None)
+
+
+def test_a_torn_file_in_the_hosts_own_folder_passes_it_over(tmp_path: Path) -> None:
+    attempt_with_folders(tmp_path, range(1, 3), run_id="run")
+    (tmp_path / "checkpoint-2" / "shards" / "0.pt").write_bytes(bytes(6000))
+    assert_is_of(trainer_hooks.get_checkpoint(run_id="run"), 1)
+
+
+def test_a_folder_whose_manifest_was_never_written_is_taken_if_it_is_whole(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt_with_folders(tmp_path, range(1, 3))
+    (store / "last.tar.manifest.json").unlink()
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", str(tmp_path / "another disk"))
+    found = trainer_hooks.get_checkpoint()
+    assert found is not None
+    assert json.loads((found.path / "state.json").read_bytes()) == {"epoch": 2}
+
+
+def test_a_tar_that_the_user_has_saved_comes_back_as_that(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved_folder(tmp_path / "mine", 1)
+    pack(tmp_path / "mine", tmp_path / "mine.tar")
+    run = trainer_hooks.start_run()
+    run.log_checkpoint(tmp_path / "mine.tar", epoch=1)
+    run.interrupt("given up")
+    assert run.flush(30)
+    assert (store / "last.tar").exists()
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", str(tmp_path / "another disk"))
+    found = trainer_hooks.get_checkpoint()
+    assert found is not None
+    assert found.path.read_bytes() == (tmp_path / "mine.tar").read_bytes()
+
+
+def test_the_best_folder_is_put_where_the_host_looks_for_it(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not store.exists()
+    run = trainer_hooks.start_run()
+    for epoch, names in enumerate([["last", "best"], ["last"]], 1):
+        run.log_checkpoint(saved_folder(tmp_path / f"checkpoint-{epoch}", epoch), names=names, epoch=epoch)
+    run.interrupt("given up")
+    assert run.flush(30)
+    monkeypatch.setenv("TRAINER_HOOKS_DIR", str(tmp_path / "another disk"))
+    found = trainer_hooks.get_checkpoint()
+    assert_is_of(found, 2)
+    assert found is not None
+    (tmp_path / "out").mkdir()
+    assert found.fetch_best(tmp_path / "out" / "checkpoint-1")
+    assert json.loads((tmp_path / "out" / "checkpoint-1" / "state.json").read_bytes()) == {"epoch": 1}
+    assert not found.fetch_best(tmp_path / "out" / "checkpoint-1")
+
+
+def test_ranks_that_restore_at_once_have_the_same_folder(tmp_path: Path, store: Path) -> None:
+    assert not store.exists()
+    attempt_with_folders(tmp_path, range(1, 3), wait=False, delivery="none")
+    script = """
+import sys, trainer_hooks
+sys.stdin.readline()
+found = trainer_hooks.get_checkpoint()
+print(found.path, sorted(path.name for path in found.path.iterdir()), flush=True)
+"""
+    command = [sys.executable, "-c", script]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    ranks = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(4)]
+    for rank in ranks:
+        rank.stdin.write("\n")
+        rank.stdin.flush()
+    told = {rank.communicate(timeout=60)[0] for rank in ranks}
+    assert [rank.returncode for rank in ranks] == [0] * 4
+    (line,) = told
+    assert line.endswith("['shards', 'state.json']\n")

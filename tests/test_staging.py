@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import resource
+import shutil
 import signal
+import tarfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from trainer_hooks.staging import Stager
+from trainer_hooks.staging import IMAGES, Stager
 
 
 @pytest.fixture
@@ -78,6 +82,27 @@ def test_a_link_to_a_file_is_copied_as_the_file(run, source):
     assert size == source.stat().st_size
 
 
+def test_a_folder_is_copied_as_one_file_and_outlives_its_deletion(run, source):
+    content = source.read_bytes()
+    relative, size = Stager(run, keep_all=True).stage(source.parent, ["last"])
+    shutil.rmtree(source.parent)
+    assert relative.endswith("-last.tar")
+    assert (run / relative).stat().st_size == size
+    with tarfile.open(run / relative, "r:") as archive:
+        assert archive.extractfile("last.pt").read() == content
+
+
+def test_a_folder_that_does_not_fit_leaves_no_partial_copy(run, source):
+    with no_file_larger_than(50_000), pytest.raises(OSError, match="File too large"):
+        Stager(run, keep_all=True).stage(source.parent, ["last"])
+    assert staged(run) == []
+
+
+def test_a_folder_of_images_is_none_of_its_images(run, source):
+    with pytest.raises(IsADirectoryError):
+        Stager(run, keep_all=True, folder=IMAGES).stage(source.parent, ["plot"])
+
+
 def fifo(path: Path) -> None:
     os.mkfifo(path)
 
@@ -91,7 +116,7 @@ def fifo(path: Path) -> None:
         lambda path: path.symlink_to(path),
         lambda path: path.symlink_to("nowhere"),
     ],
-    ids=["directory", "FIFO", "device", "link to itself", "dangling link"],
+    ids=["empty folder", "FIFO", "device", "link to itself", "dangling link"],
 )
 def test_what_is_no_file_is_refused_at_once_and_leaves_nothing(run, tmp_path, make):
     make(tmp_path / "odd.pt")
@@ -140,16 +165,21 @@ def test_a_source_that_is_gone_leaves_nothing(run, source):
     assert staged(run) == []
 
 
-def test_a_full_disk_leaves_no_partial_copy(run, source):
+@contextlib.contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limit[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
-            Stager(run, keep_all=True).stage(source, ["last"])
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_full_disk_leaves_no_partial_copy(run, source):
+    with no_file_larger_than(50_000), pytest.raises(OSError, match="File too large"):
+        Stager(run, keep_all=True).stage(source, ["last"])
     assert staged(run) == []
 
 

@@ -2,6 +2,7 @@
 
 - torch's zip format (and any other zip): the directory at the end is readable and every member's CRC is right.
 - safetensors: the header's offsets cover the file, to the byte.
+- tar: one header after the other up to the marks of its end, and nothing behind those; a folder is stored as one.
 - pickle: ends with the opcode STOP. torch's old format: five whole pickles, then exactly the tensors they name.
 - anything else: not empty, and not zeros where a magic number belongs.
 """
@@ -13,12 +14,13 @@ import os
 import pickletools
 import re
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import msgspec
 
@@ -39,6 +41,12 @@ _GUESSES_FOLLOWED = 10_000
 # Files of these names begin with a magic number; zeros there are blocks that never reached the disk.
 _NEVER_ZERO = frozenset({".pt", ".pth", ".ckpt", ".onnx", ".safetensors"})
 _HEAD = 32
+_OF_TORCH = frozenset({".pt", ".pth", ".bin", ".ckpt", ".safetensors"})
+_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
+_TAR_END_SIZE = 2 * tarfile.BLOCKSIZE
+_LONGEST_TAR_END = 1 << 20  # programs fill the last record, which users may choose the size of
+# What the tar module raises on a damaged archive, as found by flipping and cutting.
+_TAR_ERRORS = (tarfile.TarError, ValueError, EOFError, OverflowError)
 # What the zip module raises on a damaged archive, as found by flipping and cutting.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, ValueError, EOFError, OverflowError, RuntimeError)
 
@@ -75,7 +83,22 @@ def examine(path: Path, suffix: str) -> WholeFile:
             _check_legacy_torch(file, size)
         elif _PICKLE.match(head):
             _check_pickle(file)
+        elif suffix == ".tar" or _is_tar(file):
+            _check_tar(file, size)
         return sweep.finish()
+
+
+def examine_folder(folder: Path) -> None:
+    """Look at each file in the folder, as far as its head and its end tell whether it is whole.
+
+    Raises:
+        DamagedCheckpoint: if one isn't.
+        OSError: if one can't be read.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                _check_part(file, path.name)
 
 
 class _Sweep:
@@ -173,7 +196,7 @@ def _is_safetensors(head: bytes) -> bool:
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _SAFETENSORS_HEADER_LIMIT
 
 
-def _check_safetensors(file: BinaryIO, size: int) -> None:
+def _check_safetensors(file: IO[bytes], size: int) -> None:
     file.seek(0)
     header_size = int.from_bytes(file.read(8), "little")
     data_size = size - 8 - header_size
@@ -202,6 +225,50 @@ def _check_pickle(file: BinaryIO) -> None:
     file.seek(-1, os.SEEK_END)
     if file.read(1) != b".":  # STOP
         raise DamagedCheckpoint("the pickle has no end")
+
+
+def _is_tar(file: BinaryIO) -> bool:
+    file.seek(_TAR_MAGIC_AT)
+    return file.read(len(_TAR_MAGIC)) == _TAR_MAGIC
+
+
+def _check_tar(file: BinaryIO, size: int) -> None:
+    file.seek(0)
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as archive:
+            for member in archive:
+                part = archive.extractfile(member) if member.isreg() else None
+                if part is not None:
+                    _check_part(part, member.name)
+            end = archive.offset  # where there is no further header, for whatever reason
+    except _TAR_ERRORS as error:
+        message = f"the tar is damaged: {error}"
+        raise DamagedCheckpoint(message) from error
+    if not _is_blank(file, end, size) or size - end < _TAR_END_SIZE:
+        message = f"the tar has no end behind its {end} bytes"
+        raise DamagedCheckpoint(message)
+
+
+def _is_blank(file: BinaryIO, start: int, end: int) -> bool:
+    file.seek(start)
+    return end - start <= _LONGEST_TAR_END and not file.read(end - start).strip(b"\0")
+
+
+def _check_part(file: IO[bytes], name: str) -> None:
+    """One file of several: not read to its end, but found torn where its own format shows it there."""
+    suffix = os.path.splitext(name)[1]  # noqa: PTH122 - a member's name is no path of this machine's
+    if suffix not in _OF_TORCH:
+        return
+    head, size = file.read(_HEAD), file.seek(0, os.SEEK_END)
+    try:
+        _refuse_zeros(head, suffix)
+        if suffix == ".safetensors":
+            _check_safetensors(file, size)
+        elif head.startswith(_ZIP_MEMBER):
+            zipfile.ZipFile(file).close()
+    except (DamagedCheckpoint, *_ZIP_ERRORS) as error:
+        message = f"{name} in it is damaged: {error}"
+        raise DamagedCheckpoint(message) from error
 
 
 def _check_legacy_torch(file: BinaryIO, size: int) -> None:

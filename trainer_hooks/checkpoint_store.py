@@ -10,6 +10,7 @@ changed nothing: the old checkpoint and its manifest are there as before.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +19,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from trainer_hooks.checkpoint_files import DamagedCheckpoint, examine
+from trainer_hooks.checkpoint_files import DamagedCheckpoint, WholeFile, examine
 from trainer_hooks.errors import ObjectMissing
 from trainer_hooks.events import Metrics
+from trainer_hooks.folders import is_packed, unpack, unpacked_name
 from trainer_hooks.storage import Storage
 
 _MANIFEST_SUFFIX = ".manifest.json"
@@ -30,7 +32,10 @@ _LONGEST_SUFFIX = 30
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands beside a stored checkpoint. `created` is when the host had saved it: ISO 8601, UTC."""
+    """What stands beside a stored checkpoint. `created` is when the host had saved it: ISO 8601, UTC.
+
+    `folder`: it is the tar of a folder, and `size` and `sha256` are the tar's.
+    """
 
     format: int = 1
     key: str
@@ -43,6 +48,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     created: str
     iteration: int | None = None
+    folder: bool = False
 
 
 class CheckpointStore:
@@ -82,34 +88,45 @@ class CheckpointStore:
                 yield stored.key
 
     def fetch(self, manifest: Manifest, target: Path) -> None:
-        """Download what the manifest speaks of, whole and verified by its SHA-256, or not at all.
+        """Download what the manifest speaks of, whole and verified by its SHA-256, or not at all; a folder as that.
 
         Raises:
             DamagedCheckpoint: if something else lies there, or a file that isn't whole.
             OSError: if the target can't be written.
         """
-        self._fetch(manifest.key, target, manifest)
+        with self._arriving(manifest.key, target) as (file, found):
+            if (found.sha256, found.size) != (manifest.sha256, manifest.size):
+                message = f"{self._storage.uri(manifest.key)} is not what its manifest says"
+                raise DamagedCheckpoint(message)
+            if manifest.folder:
+                unpack(file, target)
+            else:
+                file.replace(target)
 
-    def fetch_unvouched(self, key: str, target: Path) -> None:
-        """Download what has no manifest, if it is whole.
+    def fetch_unvouched(self, key: str, folder: Path) -> Path:
+        """Download what has no manifest, if it is whole, into the folder; a tar as what is in it. Returns its path.
 
         Raises:
             DamagedCheckpoint: if it isn't.
             OSError: if the target can't be written.
         """
-        self._fetch(key, target, None)
+        target = folder / Path(key).name
+        with self._arriving(key, target) as (file, found):
+            if not is_packed(file):
+                return file.replace(target)
+            target = folder / unpacked_name(key, found.sha256)
+            unpack(file, target)
+            return target
 
-    def _fetch(self, key: str, target: Path, manifest: Manifest | None) -> None:
-        arriving = target.with_name(f".{target.name}.{os.getpid()}")  # every rank of a job fetches for itself
+    @contextlib.contextmanager
+    def _arriving(self, key: str, target: Path) -> Iterator[tuple[Path, WholeFile]]:
+        """What lies under the key, as a file beside the target that goes with the block, and what it is."""
+        file = target.with_name(f".{target.name}.{os.getpid()}")  # every rank of a job fetches for itself
         try:
-            self._storage.get(key, arriving)
-            found = examine(arriving, target.suffix)
-            if manifest is not None and (found.sha256, found.size) != (manifest.sha256, manifest.size):
-                message = f"{self._storage.uri(manifest.key)} is not what its manifest says"
-                raise DamagedCheckpoint(message)
-            arriving.replace(target)
+            self._storage.get(key, file)
+            yield file, examine(file, Path(key).suffix)
         finally:
-            arriving.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
 
     def store(self, source: Path, manifests: Sequence[Manifest], go_on: Callable[[], None]) -> None:
         """Store the file under each manifest's key: sent once at most, then copied within the storage.

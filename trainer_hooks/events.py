@@ -157,6 +157,7 @@ class CheckpointSaved(Event, frozen=True):
 
     `path` is the host's file, which the host may rewrite or delete at any time; `staged` is our own private copy,
     relative to the run directory, or None where nothing is to be uploaded. `uncopied`: why that could not be made.
+    Where `path` is a `folder`, the copy is a tar of it, and `size` that tar's.
     """
 
     names: list[str]
@@ -168,6 +169,7 @@ class CheckpointSaved(Event, frozen=True):
     final: bool = False
     staged: str | None = None
     uncopied: str | None = None
+    folder: bool = False
 
 
 class CheckpointStored(Event, frozen=True):

@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 _FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _COPY_AT_ONCE = 1 << 30
@@ -66,11 +67,26 @@ def copy_file(source: Path, target: Path) -> int:
     with open(source, "rb", opener=_open_regular) as reader, target.open("wb") as writer:
         if _reference(reader.fileno(), writer.fileno()):
             return os.fstat(writer.fileno()).st_size
-        _check_room(reader.fileno(), writer.fileno())
+        check_room(_size_on_disk(reader.fileno()), writer.fileno())
         if not (_copy_around_holes(reader.fileno(), writer.fileno()) or _kernel_copy(reader.fileno(), writer.fileno())):
             shutil.copyfileobj(reader, writer, length=1 << 20)
             writer.flush()
         return os.fstat(writer.fileno()).st_size
+
+
+def append_file(source: Path, target: BinaryIO) -> int:
+    """Write the content of a regular file behind what is in `target`, within the kernel where it can; returns its size.
+
+    Raises:
+        OSError: as `copy_file`.
+    """
+    with open(source, "rb", opener=_open_regular) as reader:
+        target.flush()
+        before = os.lseek(target.fileno(), 0, os.SEEK_CUR)
+        if not _kernel_copy(reader.fileno(), target.fileno()):
+            shutil.copyfileobj(reader, target, length=_PIECE)
+            target.flush()
+        return os.lseek(target.fileno(), 0, os.SEEK_CUR) - before
 
 
 def clone_file(source: Path, target: Path) -> bool:
@@ -138,11 +154,17 @@ def _open_regular(path: str, flags: int) -> int:
     raise OSError(errno.EINVAL, "it is no regular file", path)
 
 
-def _check_room(source: int, target: int) -> None:
-    """Raise the error of a full disk where the copy can't fit: filled first, it would hurt the training's own files."""
-    status, disk = os.fstat(source), os.fstatvfs(target)
-    if min(status.st_size, status.st_blocks * _BLOCK) > disk.f_bavail * disk.f_frsize:
+def check_room(size: int, target: int) -> None:
+    """Raise the error of a full disk where so much can't fit: filled first, it would hurt the training's own files."""
+    disk = os.fstatvfs(target)
+    if size > disk.f_bavail * disk.f_frsize:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _size_on_disk(source: int) -> int:
+    """The file's size, without its holes."""
+    status = os.fstat(source)
+    return min(status.st_size, status.st_blocks * _BLOCK)
 
 
 def _copy_around_holes(source: int, target: int) -> bool:

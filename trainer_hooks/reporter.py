@@ -10,6 +10,7 @@ import abc
 import itertools
 import logging
 import os
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ from trainer_hooks.events import (
     Validated,
 )
 from trainer_hooks.failures import describe
+from trainer_hooks.folders import size_of
 from trainer_hooks.history import RunState
 from trainer_hooks.metrics import items_of, read_count, read_metrics, read_quantity, text_of
 from trainer_hooks.redact import Redactor
@@ -153,19 +155,15 @@ class Reporter(abc.ABC):
     ) -> None:
         """Tell that a checkpoint has been written, whole, and have it stored under this name, or these names.
 
-        Where storage is configured the file is copied before this returns: it may be rewritten or deleted right after.
+        It may be a file or a folder. Where storage is configured it is copied before this returns: it may be rewritten
+        or deleted right after.
         """
         if not self.is_heard:
             return
         source = os.path.abspath(path)  # noqa: PTH100 - a Path takes ten times as long, in a training's cold caches
         words = [word[:_LONGEST_NAME] for word in self._redactor.words(names)[:_MOST_OF_A_CHECKPOINT]] or ["last"]
-        staged, size, uncopied = None, os.stat(source).st_size, None  # noqa: PTH116 - as above
-        if self._stager:
-            with guard("copying a checkpoint"):
-                try:
-                    staged, size = self._stager.stage(Path(source), words)
-                except OSError as error:
-                    uncopied = self._warn_uncopied(source, error)
+        is_folder = stat.S_ISDIR(os.stat(source).st_mode)  # noqa: PTH116 - as above
+        staged, size, uncopied = self._stage(source, words)
         self.emit(
             CheckpointSaved(
                 names=words,
@@ -177,10 +175,23 @@ class Reporter(abc.ABC):
                 final=_is_true(final),
                 staged=staged,
                 uncopied=uncopied,
+                folder=is_folder,
             )
         )
         if self._stager and staged is not None:
             self._stager.told(staged, words)
+
+    def _stage(self, source: str, names: Sequence[str]) -> tuple[str | None, int, str | None]:
+        """Where the private copy is, if one is wanted; the checkpoint's size; and why there is no copy."""
+        uncopied = None
+        if self._stager:
+            with guard("copying a checkpoint"):
+                try:
+                    return *self._stager.stage(Path(source), names), None
+                except OSError as error:
+                    uncopied = self._warn_uncopied(source, error)
+        size = ask(lambda: size_of(source))
+        return None, 0 if isinstance(size, Exception) else size, uncopied
 
     def _warn_uncopied(self, source: str, error: OSError) -> str:
         """Why there is no private copy; warned of once per reason: a disk stays full for many epochs."""

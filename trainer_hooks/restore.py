@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import random
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,12 @@ from functools import partial
 from pathlib import Path
 
 from trainer_hooks.attempts import safe_name
-from trainer_hooks.checkpoint_files import DamagedCheckpoint, examine
+from trainer_hooks.checkpoint_files import DamagedCheckpoint, examine, examine_folder
 from trainer_hooks.checkpoint_store import CheckpointStore, Manifest
 from trainer_hooks.errors import InvalidSetting, ObjectMissing
 from trainer_hooks.events import CheckpointSaved, Metrics, Process, Record, SegmentOpened
 from trainer_hooks.files import copy_file
+from trainer_hooks.folders import SUFFIX, UNPACKED, last_modified, size_of, unpack, unpacked_name
 from trainer_hooks.history import Attempt, RunHistory, read_history
 from trainer_hooks.journal import read_records
 from trainer_hooks.process import is_alive, this_process
@@ -41,7 +43,7 @@ _LOOKS = 3
 
 @dataclass(frozen=True)
 class Restored:
-    """A whole checkpoint of an earlier attempt, on this machine's disk at `path`.
+    """A whole checkpoint of an earlier attempt, on this machine's disk at `path`: a file or a folder, as it was saved.
 
     `epoch` or `iteration` says how many were finished when it was written; None where that isn't known. `attempt` is
     the newest attempt that is known of.
@@ -217,8 +219,7 @@ def _unvouched(store: CheckpointStore, run: str, folder: Path) -> Restored | Non
     if key is None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / Path(key).name
-    store.fetch_unvouched(key, path)
+    path = store.fetch_unvouched(key, folder)
     _log.warning("run %s goes on from %s, which has no manifest, and is whole", run, path)
     return Restored(path=path, folder=folder, run=run, name=_LAST, attempt=1)
 
@@ -228,6 +229,7 @@ def _restored(
 ) -> Restored:
     _log.warning("run %s goes on from its checkpoint of %s: %s", told.run, _where(told), path)
     best = next((one for one in manifests if Path(one.key).stem == _BEST and not one.final), None)
+    _remove_others(folder, path)
     attempt = max([told.attempt, *(manifest.attempt for manifest in manifests)])
     return Restored(
         path=path,
@@ -256,11 +258,20 @@ def _open_store(settings: Settings, run: str) -> CheckpointStore | None:
 
 def _stored(store: CheckpointStore, manifest: Manifest, folder: Path) -> _Candidate:
     def fetch() -> Path:
-        target = folder / Path(manifest.key).name
-        store.fetch(manifest, target)
+        name = unpacked_name(manifest.key, manifest.sha256) if manifest.folder else Path(manifest.key).name
+        target = folder / name
+        if not (manifest.folder and target.is_dir()):  # another rank may have been faster
+            store.fetch(manifest, target)
         return target
 
     return _Candidate(_seconds(manifest.created), manifest, fetch)
+
+
+def _remove_others(folder: Path, kept: Path) -> None:
+    """Remove the folders that earlier attempts have gone on from."""
+    for path in folder.glob(UNPACKED):
+        if path != kept and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _seconds(created: str) -> float:
@@ -287,16 +298,22 @@ def _here(history: RunHistory) -> Iterator[_Candidate]:
                 yield _local(directory, record, event, staged, is_as_told=True)
     for path, (record, event) in files.items():
         with contextlib.suppress(OSError):
-            status = Path(path).stat()
-            if stat.S_ISREG(status.st_mode):
-                is_as_told = status.st_size == event.size and status.st_mtime <= record.time
+            size, modified = size_of(path), last_modified(Path(path))
+            if _can_be_whole(event, size):
+                is_as_told = size == event.size and modified <= record.time
                 yield _local(directory, record, event, Path(path), is_as_told=is_as_told)
+
+
+def _can_be_whole(event: CheckpointSaved, size: int) -> bool:
+    """Whether what is there now is of the kind that it was; a folder that has lost something is being deleted."""
+    mode = Path(event.path).stat().st_mode
+    return stat.S_ISDIR(mode) and size >= event.size if event.folder else stat.S_ISREG(mode)
 
 
 def _local(directory: Path, record: Record, event: CheckpointSaved, path: Path, *, is_as_told: bool) -> _Candidate:
     name = event.names[0] if event.names else _LAST
     told = Manifest(
-        key=f"{_LAST if _LAST in event.names else name}{path.suffix}",
+        key=f"{_LAST if _LAST in event.names else name}{SUFFIX if event.folder else path.suffix}",
         sha256="",
         size=event.size,
         epoch=event.epoch if is_as_told else None,
@@ -309,12 +326,30 @@ def _local(directory: Path, record: Record, event: CheckpointSaved, path: Path, 
     )
 
     def fetch() -> Path:
+        if path.is_dir():
+            examine_folder(path)
+            return path
+        if path == Path(event.path):
+            examine(path, path.suffix)
+            return path
+        if event.folder:
+            return _unpack(path, directory / _FOLDER, told.key)
         # Linked before it is read: the courier removes the private copy when it is stored.
-        kept = path if path == Path(event.path) else _kept(path, directory / _FOLDER / told.key)
+        kept = _kept(path, directory / _FOLDER / told.key)
         examine(kept, kept.suffix)
         return kept
 
     return _Candidate(record.time, told, fetch)
+
+
+def _unpack(staged: Path, folder: Path, key: str) -> Path:
+    archive = _kept(staged, folder / f"{os.getpid()}-{key}")  # each rank's own, and gone when it is unpacked
+    try:
+        target = folder / unpacked_name(key, examine(archive, SUFFIX).sha256)
+        unpack(archive, target)
+    finally:
+        archive.unlink(missing_ok=True)
+    return target
 
 
 def _kept(staged: Path, target: Path) -> Path:

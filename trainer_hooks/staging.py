@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from trainer_hooks.files import copy_file
+from trainer_hooks.folders import SUFFIX, pack
 
 CHECKPOINTS = "staged"
 IMAGES = "images"
@@ -40,27 +41,22 @@ class Stager:
         self._told: deque[str] = deque()
 
     def stage(self, source: Path, names: Sequence[str]) -> tuple[str, int]:
-        """Copy the file; returns the copy's path relative to the run directory, and its size in bytes.
+        """Copy the file, or the folder as one; returns the copy's path relative to the run directory, and its size.
 
         Raises:
-            OSError: if it is gone or no regular file, was rewritten meanwhile, or doesn't fit; no partial copy is left.
+            OSError: if it is gone or neither of them, was rewritten meanwhile, or doesn't fit; no partial copy is left.
         """
         folder = self._directory / self._folder
         folder.mkdir(exist_ok=True)
         name = quote("+".join(names), safe="+", errors="backslashreplace")[:_LONGEST_NAME]
-        suffix = quote(source.suffix, errors="backslashreplace")[:_LONGEST_SUFFIX]
+        is_folder = self._folder == CHECKPOINTS and source.is_dir()
+        suffix = SUFFIX if is_folder else quote(source.suffix, errors="backslashreplace")[:_LONGEST_SUFFIX]
         copy = folder / f"{self._prefix}-{next(self._numbers):06d}-{name}{suffix}"
-        before = source.stat()
         try:
-            size = copy_file(source, copy)
-            after = source.stat()
+            size = pack(source, copy) if is_folder else _copy_whole(source, copy)
         except BaseException:  # Ctrl-C, too
             copy.unlink(missing_ok=True)
             raise
-        if (before.st_size, before.st_mtime_ns, size) != (after.st_size, after.st_mtime_ns, after.st_size):
-            copy.unlink()
-            message = f"{source} was rewritten while it was copied"
-            raise OSError(message)
         return str(copy.relative_to(self._directory)), size
 
     def told(self, staged: str, names: Sequence[str]) -> None:
@@ -78,3 +74,18 @@ class Stager:
         replaced, self._last_only = self._last_only, staged if list(names) == ["last"] else None
         if replaced is not None:
             (self._directory / replaced).unlink(missing_ok=True)
+
+
+def _copy_whole(source: Path, copy: Path) -> int:
+    """Copy the file; returns its size.
+
+    Raises:
+        OSError: as of copying it, or if it was rewritten meanwhile.
+    """
+    before = source.stat()
+    size = copy_file(source, copy)
+    after = source.stat()
+    if (before.st_size, before.st_mtime_ns, size) != (after.st_size, after.st_mtime_ns, after.st_size):
+        message = f"{source} was rewritten while it was copied"
+        raise OSError(message)
+    return size

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import io
 import json
+import tarfile
 import threading
 import uuid
 from pathlib import Path
@@ -192,6 +193,28 @@ def delivered(receipts):
 
 def test_without_a_storage_setting_there_is_nothing_to_do(run):
     assert open_destination(run.context()) is None
+
+
+def test_a_folder_is_stored_as_a_tar_and_its_manifest_says_so(run, storage):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        member = tarfile.TarInfo("model.pt")
+        member.size = len(checkpoint())
+        archive.addfile(member, io.BytesIO(checkpoint()))
+        end = archive.offset
+    content = stream.getvalue()
+    run.save(content, ["last"], path="out/checkpoint.8", folder=True)
+    run.save(content[:end], ["best"], path="out/checkpoint.8", folder=True)
+
+    whole, torn = run.deliver(storage)
+
+    assert whole.refused is None
+    assert torn.refused.startswith("the tar has no end")
+    assert storage.read(key("last", ".tar")) == content
+    told = manifest(storage, "last", ".tar")
+    assert (told["folder"], told["sha256"], told["size"]) == (True, sha256(content), len(content))
+    assert [event.uri for event in run.said()] == [storage.uri(key("last", ".tar"))]
+    assert run.staged() == []
 
 
 def test_the_storage_settings_are_where_checkpoints_go(run, s3_address):

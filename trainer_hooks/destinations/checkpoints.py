@@ -18,6 +18,7 @@ from trainer_hooks.checkpoint_store import CheckpointStore, Manifest
 from trainer_hooks.destinations import Context, Receipt
 from trainer_hooks.errors import Rejected, RetryLater, StorageError, StorageRefused
 from trainer_hooks.events import CheckpointSaved, CheckpointStored, Event, Record
+from trainer_hooks.folders import SUFFIX as PACKED
 from trainer_hooks.storage import Storage, open_configured
 
 _log = logging.getLogger(__name__)
@@ -135,7 +136,7 @@ class Checkpoints:
             message = f"its private copy should be in the run's folder {_STAGED!r}, not at {event.staged!r}"
             raise Rejected(message)
         if staged.is_dir():
-            raise Rejected("it is a directory, and only files can be stored so far")
+            raise Rejected("its private copy is a directory, and not a file")
         if staged.exists() and not staged.is_file():  # to open a FIFO would be to wait for ever
             raise Rejected("it is no regular file")
         return staged
@@ -155,7 +156,7 @@ class Checkpoints:
         if known is not None and known[0] == identity:
             return known[1]
         try:
-            whole = examine(staged, Path(event.path).suffix)
+            whole = examine(staged, _suffix(event))
         except DamagedCheckpoint as error:
             raise Rejected(str(error)) from error
         self._examined[staged] = (identity, whole)
@@ -239,10 +240,11 @@ class Checkpoints:
             run=record.run,
             attempt=record.attempt,
             created=_utc(record.time),
+            folder=event.folder,
         )
 
     def _key(self, event: CheckpointSaved, name: str) -> str:
-        return self._store.key(name, Path(event.path).suffix)
+        return self._store.key(name, _suffix(event))
 
     def _go_on(self) -> None:
         if self._context.stopping():
@@ -257,6 +259,10 @@ def _retrying() -> Iterator[None]:
         raise RetryLater(str(error), after=_AFTER_REFUSAL) from error
     except (StorageError, OSError) as error:
         raise RetryLater(str(error)) from error
+
+
+def _suffix(event: CheckpointSaved) -> str:
+    return PACKED if event.folder else Path(event.path).suffix
 
 
 def _utc(time: float) -> str:
