@@ -19,7 +19,7 @@ from trainer_hooks.settings.children import (
 )
 from trainer_hooks.settings.credentials import is_secret
 from trainer_hooks.settings.environ import environment, variables_set
-from trainer_hooks.settings.launch import has_other_ranks, is_on_one_machine, launch_id, main_process_rank
+from trainer_hooks.settings.launch import has_other_ranks, is_on_one_machine, launch_id, main_process_rank, ranks_here
 from trainer_hooks.settings.libraries import (
     RAY_STOP_WAIT,
     has_clearml_parent,
@@ -49,6 +49,7 @@ __all__ = [
     "is_secret",
     "launch_id",
     "main_process_rank",
+    "ranks_here",
     "ray_address",
     "ray_token",
     "ray_tune_as_a_part",

@@ -70,6 +70,12 @@ def is_on_one_machine(environ: Mapping[str, str] | None = None) -> bool:
     return "1" in {environ.get("SLURM_STEP_NUM_NODES"), environ.get("SLURM_NNODES")}
 
 
+def ranks_here(environ: Mapping[str, str] | None = None) -> int:
+    """How many ranks torchrun has started on this machine; 1 where it hasn't."""
+    environ = os.environ if environ is None else environ
+    return _whole_number(environ, "LOCAL_WORLD_SIZE") or 1
+
+
 def launch_id(environ: Mapping[str, str] | None = None) -> str | None:
     """What the processes of this distributed launch have in common and no other launch has; None outside of one."""
     environ = os.environ if environ is None else environ

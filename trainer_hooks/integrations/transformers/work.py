@@ -13,7 +13,7 @@ from typing import Any
 
 from trainer_hooks.events import Operation
 from trainer_hooks.run import Run
-from trainer_hooks.settings import is_on_one_machine
+from trainer_hooks.settings import is_on_one_machine, ranks_here
 
 _log = logging.getLogger("trainer_hooks")
 _EVALUATED = "eval_"
@@ -238,9 +238,8 @@ def _wait_for_ranks(folder: str) -> None:
 
     They do it without a barrier, some milliseconds later; and what they never write is not waited for long.
     """
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     deadline = time.monotonic() + _MOST_FOR_RANKS
-    for rank in range(1, ranks):
+    for rank in range(1, ranks_here()):
         # A zip's directory comes last.
         while not zipfile.is_zipfile(f"{folder}/rng_state_{rank}.pth") and time.monotonic() < deadline:
             time.sleep(_LOOK_EVERY)
