@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
+import os
+import shutil
 import signal
+import subprocess
 import sys
+import tarfile
+import textwrap
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,12 +31,16 @@ from transformers import (
 import trainer_hooks
 from tests.hosts import scripts
 from tests.hosts import transformers as host
+from tests.servers.platform import PlatformServer
+from trainer_hooks.errors import CannotResume
 from trainer_hooks.events import (
     TERMINAL,
     CheckpointSaved,
+    CheckpointStored,
     EpochEnded,
     Logged,
     MetricsLogged,
+    RankFailed,
     RunCompleted,
     RunFailed,
     RunInterrupted,
@@ -39,7 +48,7 @@ from trainer_hooks.events import (
     Validated,
 )
 from trainer_hooks.history import RunHistory, list_runs, read_history
-from trainer_hooks.journal import read_records
+from trainer_hooks.journal import read_headers, read_records
 from trainer_hooks.stopping import ask_to_stop
 
 pytestmark = pytest.mark.framework
@@ -462,3 +471,231 @@ class TestStops:
         assert told(tmp_path, EpochEnded) == []  # it is broken off
         (interrupted,) = told(tmp_path, *TERMINAL)
         assert (interrupted.reason, interrupted.epoch, interrupted.iteration) == (self.REASON, 0, None)
+
+
+class TestResume:
+    def test_by_the_users_word_it_is_the_next_attempt(self, tmp_path: Path) -> None:
+        done = script(
+            tmp_path,
+            """
+            import trainer_hooks; trainer_hooks.autolog("transformers", delivery="none")
+            from pathlib import Path
+            from tests.hosts import transformers as host
+            host.built(Path("."), 2).train()
+            host.built(Path("."), 4).train(resume_from_checkpoint=True)
+            """,
+        )
+        assert done.returncode == 0, done.stderr
+        (run,) = list_runs(tmp_path / "trainer_runs")
+        assert [attempt.status for attempt in read_history(run).attempts] == ["completed", "completed"]
+        (started,) = [r.event for r in read_records(run) if r.attempt == 2 and isinstance(r.event, RunStarted)]
+        assert started.resumed_from.endswith("checkpoint-8")
+        assert (started.epoch, started.total_epochs) == (2, 4)
+        epochs = [(r.attempt, r.event.epoch) for r in read_records(run) if isinstance(r.event, EpochEnded)]
+        assert epochs == [(1, 1), (1, 2), (2, 3), (2, 4)]
+
+    def test_with_nothing_to_resume_the_hosts_own_error_is_told(self, autolog: Autolog, tmp_path: Path) -> None:
+        autolog()
+        with pytest.raises(ValueError, match="No valid checkpoint"):
+            host.built(tmp_path).train(resume_from_checkpoint=True)
+        (failed,) = told(tmp_path, RunFailed)
+        assert failed.exception == "ValueError"
+
+    @pytest.mark.parametrize("how", ["train()", "train(None)", "train(resume_from_checkpoint=False)"])
+    def test_from_an_empty_disk_it_ends_with_the_weights_of_a_training_that_was_never_stopped(
+        self, tmp_path: Path, how: str
+    ) -> None:
+        text = f"""
+            import sys, trainer_hooks
+            from pathlib import Path
+            from tests.hosts import transformers as host
+            if sys.argv[1:] != ["alone"]:
+                trainer_hooks.autolog("transformers", resume="auto", run_id="run", flush_timeout=60)
+            trainer = host.built(Path("."), 4)
+            if sys.argv[1:] == ["fail"]:
+                trainer.add_callback(host.calling(lambda _: 1 / 0, ["on_step_end"], 3))
+            trainer.{how}
+            print("weights", host.digest(trainer.model))
+        """
+        store = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store"}
+        folders = {name: tmp_path / name for name in ("alone", "fail", "again")}
+        for folder in folders.values():
+            folder.mkdir()
+        done = {name: script(folder, text, name, **store) for name, folder in folders.items()}
+        assert [one.returncode for one in done.values()] == [0, 1, 0], done["again"].stderr
+        assert done["again"].stdout.splitlines()[-1] == done["alone"].stdout.splitlines()[-1]
+        run = folders["again"] / "trainer_runs" / "run"
+        assert [event.epoch for event in read_all(run, EpochEnded)] == [3, 4]
+        (started,) = read_all(run, RunStarted)
+        assert (started.epoch, started.iteration) == (2, None)
+        assert Path(started.resumed_from).parent == run / "restored"
+        assert read_history(run).latest.number == 2
+        # The best so far was put back where the host has noted it: the same place, in the new folder.
+        assert "does not exist anymore" not in done["again"].stderr
+
+    def test_the_best_is_put_back_where_the_host_looks_for_it(self, tmp_path: Path) -> None:
+        text = """
+            import sys, trainer_hooks
+            from pathlib import Path
+            from tests.hosts import transformers as host
+            trainer_hooks.autolog("transformers", resume="auto", run_id="run", flush_timeout=60)
+            best = dict(metric_for_best_model="runtime", greater_is_better=True, load_best_model_at_end=True)
+            def measure(found):
+                measure.calls += 1
+                return {"place": measure.calls}
+            measure.calls = int(sys.argv[1])
+            best = dict(metric_for_best_model="place", greater_is_better=False, load_best_model_at_end=True)
+            trainer = host.built(Path("."), 3, parts={"compute_metrics": measure}, **best)
+            if sys.argv[1] == "0":
+                trainer.add_callback(host.calling(lambda _: 1 / 0, ["on_step_end"], 3))
+            trainer.train()
+            print(trainer.state.best_model_checkpoint)
+        """
+        store = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store"}
+        assert script(tmp_path, text, "0", **store).returncode == 1
+        shutil.rmtree(tmp_path / "out")
+        shutil.rmtree(tmp_path / "trainer_runs")
+        done = script(tmp_path, text, "2", **store)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1].endswith("checkpoint-4")
+        host.load_checkpoint(tmp_path / "out" / "checkpoint-4")
+
+    def test_in_the_midst_of_an_epoch_both_are_told(self, autolog: Autolog, tmp_path: Path) -> None:
+        autolog(run_id="run", resume="auto")
+        with pytest.raises(ZeroDivisionError):
+            train(tmp_path, 3, calls(lambda state, *_, **__: 1 / (state.global_step - 7), "on_step_end"), **BY_STEPS)
+        train(tmp_path, 3, **BY_STEPS)
+        run = tmp_path / "trainer_runs" / "run"
+        _, started = read_all(run, RunStarted)
+        assert (started.epoch, started.iteration) == (1, 6)
+        assert [event.epoch for event in read_all(run, EpochEnded)] == [1, 2, 3]
+
+    def test_a_checkpoint_of_the_users_own_goes_before(self, autolog: Autolog, tmp_path: Path) -> None:
+        autolog(run_id="run", resume="auto")
+        with pytest.raises(ZeroDivisionError):
+            train(tmp_path, 3, calls(lambda state, *_, **__: 1 / (state.global_step - 9), "on_step_end"))
+        mine = tmp_path / "mine"
+        shutil.copytree(tmp_path / "out" / "checkpoint-8", mine)
+        host.built(tmp_path, 3).train(str(mine))
+        _, started = read_all(tmp_path / "trainer_runs" / "run", RunStarted)
+        assert started.resumed_from == str(mine)
+
+    def test_where_the_checkpoint_cannot_be_had_the_training_does_not_begin_anew(
+        self, autolog: Autolog, tmp_path: Path
+    ) -> None:
+        nobody = {"storage": "s3://bucket", "storage_endpoint": "http://127.0.0.1:9"}
+        autolog(run_id="run", resume="auto", storage_access_key="key", storage_secret_key="secret", **nobody)
+        with pytest.raises(CannotResume, match="TRAINER_HOOKS_RESUME=never"):
+            host.built(tmp_path).train()
+        (failed,) = told(tmp_path, *TERMINAL)
+        assert failed.exception == "trainer_hooks.errors.CannotResume"
+        assert not (tmp_path / "out" / "checkpoint-4").exists()
+
+
+class TestRanks:
+    pytestmark = pytest.mark.timeout(200)
+
+    def test_two_ranks_are_one_run_with_one_voice_and_their_checkpoint_is_of_both(
+        self, tmp_path: Path, own_environment: Path
+    ) -> None:
+        storage = {"TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store", "TRAINER_HOOKS_RUN_ID": "run"}
+        done = torchrun(tmp_path, "--autolog", TRAINER_HOOKS_FLUSH_TIMEOUT="60", **storage)
+        assert done.returncode == 0, done.stderr
+        assert [event.epoch for event in told(tmp_path, EpochEnded)] == [1, 2]
+        assert [event.epoch for event in told(tmp_path, Validated)] == [1, 2]
+        assert len(told(tmp_path, RunStarted)) == len(told(tmp_path, *TERMINAL)) == 1
+        assert {event.name for event in told(tmp_path, CheckpointStored)} == {"last", "best"}
+        (run,) = list_runs(own_environment)
+        assert {header.writer for header in read_headers(run).values()} == {"training", "courier"}
+        with tarfile.open(tmp_path / "store" / "checkpoints" / "run" / "last.tar") as archive:
+            assert {"rng_state_0.pth", "rng_state_1.pth"} <= set(archive.getnames())
+
+    def test_a_rank_that_fails_is_told_with_its_rank_and_traceback(self, tmp_path: Path) -> None:
+        done = torchrun(tmp_path, "--autolog", "--do", "raise in rank 1", "--at", "on_epoch_begin", "--epoch", "2")
+        assert done.returncode == 1
+        assert 1 in {event.rank for event in told(tmp_path, RankFailed)}
+        (failed,) = told(tmp_path, *TERMINAL)
+        assert (failed.rank, failed.message, failed.epoch) == (1, "the user's own error", 1)
+        assert "_fail_in_rank_1" in failed.traceback
+
+    @pytest.mark.long
+    def test_the_launch_is_the_same_without_us(self, tmp_path: Path) -> None:
+        done = [torchrun(tmp_path / "with", "--autolog"), torchrun(tmp_path / "alone")]
+        assert [one.returncode for one in done] == [0, 0]
+        with_us, alone = ({line for line in one.stdout.splitlines() if "weights " in line} for one in done)
+        assert with_us == alone
+        assert alone
+
+    @pytest.mark.long
+    def test_the_ranks_of_a_cancelled_job_leave_their_loops_together(self, tmp_path: Path) -> None:
+        with PlatformServer(jobs=("7",)) as server:
+            environment = {"CALLBACK_URL": server.url, "JOB_ID": "7", "TRAINER_HOOKS_FLUSH_TIMEOUT": "60"}
+            with launched(tmp_path, 1000, "--autolog", **environment) as process:
+                server.wait_for(lambda server: server.job("7").validations, timeout=100)
+                server.job_status = "cancelled"
+                out, err = process.communicate(timeout=100)
+        assert process.returncode == 0, err
+        assert out.count("weights ") == 2  # each rank has come to its own end
+        (ended,) = told(tmp_path, *TERMINAL)
+        assert isinstance(ended, RunInterrupted)
+        assert ended.epoch == [event.epoch for event in told(tmp_path, EpochEnded)][-1] < 1000
+
+    @pytest.mark.long
+    def test_the_ranks_of_a_launch_resume_together(self, tmp_path: Path, own_environment: Path) -> None:
+        environment = {
+            "TRAINER_HOOKS_STORAGE": f"file://{tmp_path}/store",
+            "TRAINER_HOOKS_RESUME": "auto",
+            "JOB_ID": "7",
+        }
+        failing = ["--do", "raise in rank 1", "--at", "on_epoch_begin", "--epoch", "2"]
+        assert torchrun(tmp_path, "--autolog", *failing, **environment).returncode == 1
+        done = torchrun(tmp_path, "--autolog", **environment)
+        assert done.returncode == 0, done.stderr
+        history = read_history(own_environment / "7")
+        assert [attempt.status for attempt in history.attempts] == ["failed", "completed"]
+        second = [r.event for r in read_records(own_environment / "7") if r.attempt == 2]
+        assert [event.epoch for event in second if isinstance(event, EpochEnded)] == [2]
+
+
+def read_all(run: Path, kind: type) -> list[Any]:
+    return [record.event for record in read_records(run) if isinstance(record.event, kind)]
+
+
+def script(folder: Path, text: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A script of the user's, with the test host at hand, in a process of its own and a folder of its own."""
+    path = folder / "train.py"
+    path.write_text(f"import sys; sys.path.insert(0, {str(scripts.ROOT)!r})\n{textwrap.dedent(text)}")
+    return subprocess.run(
+        [sys.executable, str(path), *arguments],
+        cwd=folder,
+        env={**os.environ, "TRAINER_HOOKS_DIR": str(folder / "trainer_runs"), **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def torchrun(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    with launched(folder, 2, *arguments, **environment) as process:
+        out, err = process.communicate(timeout=150)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@contextlib.contextmanager
+def launched(folder: Path, epochs: int, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Two ranks, while they run."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    process = subprocess.Popen(
+        [*command, "-m", "tests.hosts.transformers", str(folder), str(epochs), *arguments],
+        cwd=scripts.ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # torchrun stops its ranks
