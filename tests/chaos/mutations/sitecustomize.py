@@ -49,10 +49,10 @@ def nothing_staged(staging: Any) -> None:
     staging.Stager.stage = stage
 
 
-def forks_unnoticed(run: Any) -> None:
+def forks_unnoticed(opened: Any) -> None:
     """A forked child takes itself for its parent."""
     parent = os.getpid()
-    for module in (run, sys.modules["trainer_hooks.journal.writer"]):
+    for module in (opened, sys.modules["trainer_hooks.journal.writer"]):
         module.os = types.SimpleNamespace(**{**vars(os), "getpid": lambda: parent})
 
 
@@ -72,7 +72,7 @@ MUTATIONS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "id_not_unique": ("trainer_hooks.events", id_not_unique),
     "id_missing": ("trainer_hooks.wire.client", id_missing),
     "newest_first": ("trainer_hooks.courier.lane", newest_first),
-    "forks_unnoticed": ("trainer_hooks.run", forks_unnoticed),
+    "forks_unnoticed": ("trainer_hooks.run.opened", forks_unnoticed),
     "nothing_staged": ("trainer_hooks.staging", nothing_staged),
     "manifest_first": ("trainer_hooks.checkpoint_store", manifest_first),
 }
