@@ -14,6 +14,7 @@ from trainer_hooks.datasets.model import Box
 DIGITS = 3
 # Of how many points the closest are looked for: time grows with the square.
 _LOOKED_AT = 200
+_ON_A_CIRCLE = 32
 
 
 def bounds(rings: Iterable[Sequence[float]]) -> Box:
@@ -78,9 +79,9 @@ def _clip_side(points: list[tuple[float, float]], axis: int, limit: float, sign:
     return kept
 
 
-def circle(centre: tuple[float, float], radius: float, points: int = 32) -> list[float]:
+def circle(centre: tuple[float, float], radius: float) -> list[float]:
     """A ring on that circle."""
-    turns = (2 * math.pi * step / points for step in range(points))
+    turns = (2 * math.pi * step / _ON_A_CIRCLE for step in range(_ON_A_CIRCLE))
     around = ((centre[0] + radius * math.cos(turn), centre[1] + radius * math.sin(turn)) for turn in turns)
     return [round(number, DIGITS) for point in around for number in point]
 

@@ -166,10 +166,6 @@ class _Named(msgspec.Struct):
     skeleton: tuple[tuple[int, int], ...] = ()
 
 
-class _Summary(msgspec.Struct):
-    classes: list[_Named]
-
-
 def listed_classes(root: Path, files: Sequence[str]) -> list[Class]:
     """The classes in their order, by the first of these files that is there; none where there is none.
 
