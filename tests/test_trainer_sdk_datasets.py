@@ -17,11 +17,11 @@ import yaml
 from PIL import Image
 
 from tests.disks import small_disk
-from trainer_hooks import trainer_sdk_datasets
 from trainer_hooks.errors import DatasetError, InvalidSetting
 from trainer_hooks.settings import Settings
 from trainer_hooks.trainer_sdk import TrainerSDK
-from trainer_hooks.trainer_sdk_datasets import DatasetCalls
+from trainer_hooks.trainer_sdk.datasets import DatasetCalls
+from trainer_hooks.trainer_sdk.folders import CONVERTED
 
 WIDTH, HEIGHT = 200, 100
 
@@ -502,6 +502,6 @@ def test_cache_files_are_removed_and_counted(calls: Calls, tmp_path: Path):
     folder = make_dice(tmp_path / "ds", NAMES)
     calls.convert_dataset(str(folder), "dice", "yolo")
     (folder / "train.cache").touch()
-    (folder / trainer_sdk_datasets.CONVERTED / "yolo-detection" / "labels" / "train.cache").touch()
+    (folder / CONVERTED / "yolo-detection" / "labels" / "train.cache").touch()
     assert calls.clean_dataset_cache(str(folder)) == 2
     assert not list(folder.rglob("*.cache"))

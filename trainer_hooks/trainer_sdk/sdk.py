@@ -1,41 +1,29 @@
-"""Predecessor B's Trainer SDK v2, as a thin layer over `Run`: a trainer written for it changes one import.
-
-    from trainer_hooks.trainer_sdk import TrainerSDK, ErrorType
-
-Every call is told to the journal and returns; the courier delivers. So no call waits for the platform or the storage,
-none raises because of them, and what was told survives the process. What else differs, and why, is in
-docs/migrating-from-trainer-sdk.md.
-"""
+"""The job's reports: its start, what it has reached, its end."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from types import TracebackType
 from typing import Any, cast, get_args
 
 import msgspec
 
 from trainer_hooks import errors
-from trainer_hooks.checkpoint_store import CheckpointStore
-from trainer_hooks.errors import InvalidSetting
-from trainer_hooks.events import ErrorKind, Level, Logged, Operation
+from trainer_hooks.events import ErrorKind, Operation
 from trainer_hooks.metrics import read_metrics
 from trainer_hooks.redact import Redactor, known_secrets
-from trainer_hooks.run import Run, current_run, open_run
-from trainer_hooks.settings import Settings, environment
+from trainer_hooks.run import open_run
+from trainer_hooks.settings import environment
 from trainer_hooks.settings.jobs import JobConfig
 from trainer_hooks.shield import attempt, guard
-from trainer_hooks.storage import Storage, open_storage
-from trainer_hooks.trainer_sdk_datasets import DatasetCalls
-
-__all__ = ["ErrorType", "TrainerSDK"]
+from trainer_hooks.trainer_sdk.checkpoints import CheckpointCalls, addressing
+from trainer_hooks.trainer_sdk.datasets import DatasetCalls
+from trainer_hooks.trainer_sdk.job import JobCalls
+from trainer_hooks.trainer_sdk.opening import load_settings, open_run_of
 
 _log = logging.getLogger("trainer_hooks")
-# The bucket that B's SDK takes where only the server's address is given, as its launcher does.
-_DEFAULT_BUCKET = "training-checkpoints"
 
 
 class ErrorType(errors.ErrorType):
@@ -48,7 +36,7 @@ class ErrorType(errors.ErrorType):
     TRAINING_ERROR: ErrorKind = errors.ErrorType.UNKNOWN_ERROR
 
 
-class TrainerSDK(DatasetCalls):
+class TrainerSDK(JobCalls, CheckpointCalls, DatasetCalls):
     """One job of the platform, as the environment describes it; use it in `with`, or report its end.
 
     Raises (on construction, and never later):
@@ -57,67 +45,15 @@ class TrainerSDK(DatasetCalls):
 
     def __init__(self) -> None:
         self._config = JobConfig.load()
-        settings = _load_settings()
-        joined = _open_run_of(settings.job_id)
+        settings = load_settings()
+        joined = open_run_of(settings.job_id)
         self._settings = joined.settings if joined else settings
-        self._uri_of = _addressing(self._settings.storage_uri)
+        self._uri_of = addressing(self._settings.storage_uri)
         self._redactor = Redactor([*known_secrets(environment()), *self._settings.secrets()])
         self._operation: Operation | None = None
         self._uploads: dict[str, str] = {}
         # B let a process start its job again after an end; as a resumed one, the run takes that for its next attempt.
         self._run = joined or open_run(settings, resumed=settings.job_id)
-
-    @property
-    def job_id(self) -> str:
-        """JOB_ID; the run's own id where there is no job."""
-        return self._settings.job_id or self._run.id or ""
-
-    @property
-    def callback_url(self) -> str:
-        """CALLBACK_URL."""
-        return self._settings.callback_url or ""
-
-    @property
-    def task_type(self) -> str:
-        """TASK_TYPE."""
-        return self._config.task_type
-
-    @property
-    def model_name(self) -> str:
-        """MODEL_NAME."""
-        return self._config.model_name
-
-    @property
-    def framework(self) -> str:
-        """FRAMEWORK."""
-        return self._config.framework
-
-    @property
-    def dataset_id(self) -> str:
-        """DATASET_ID."""
-        return self._config.dataset_id
-
-    @property
-    def snapshot_id(self) -> str:
-        """SNAPSHOT_ID."""
-        return self._config.snapshot_id
-
-    @property
-    def dataset_version_hash(self) -> str:
-        """DATASET_VERSION_HASH."""
-        return self._config.dataset_version_hash
-
-    def get_basic_config(self) -> dict[str, Any]:
-        """imgsz, epochs, batch, learning_rate, optimizer, augment, device, workers, patience."""
-        return cast("dict[str, Any]", msgspec.to_builtins(self._config.basic))
-
-    def get_advanced_config(self) -> dict[str, Any]:
-        """CONFIG's `advanced_config`, else ADVANCED_CONFIG."""
-        return dict(self._config.advanced)
-
-    def get_full_config(self) -> dict[str, Any]:
-        """Both configurations, under "basic" and "advanced"."""
-        return {"basic": self.get_basic_config(), "advanced": self.get_advanced_config()}
 
     def report_started(self, operation_type: str = "training", total_epochs: int | None = None) -> None:
         """Tell that the work begins; said again, it changes nothing."""
@@ -281,57 +217,6 @@ class TrainerSDK(DatasetCalls):
             **extra,
         }
 
-    def upload_checkpoint(
-        self, local_path: str, checkpoint_type: str = "best", metrics: Mapping[str, Any] | None = None
-    ) -> str:
-        """Have a checkpoint file stored; returns the URI that it will have.
-
-        The file is copied before this returns: it may be rewritten or deleted right after. Where it is missing, or no
-        storage is set, this is said as a log record, and the URI is the file's own.
-        """
-        uri = str(local_path)
-        with guard("upload_checkpoint"):
-            path, name = Path(local_path).absolute(), str(checkpoint_type)
-            uri = path.as_uri()
-            if not path.is_file():
-                self.log_error(f"checkpoint {name!r} can't be stored: there is no file {path}", source="checkpoint")
-            else:
-                self._run.log_checkpoint(path, names=[name], metrics=metrics)
-                uri = self._planned(path, name) or uri
-            self._uploads[uri] = name
-        return uri
-
-    def log(self, message: str, level: str = "INFO", source: str = "trainer", **metadata: Any) -> None:
-        """Tell a log record; CRITICAL and unknown levels count as ERROR."""
-        with guard("log"):
-            self._tell(message, level, source, metadata)
-
-    def log_info(self, message: str, source: str = "trainer", **metadata: Any) -> None:
-        """Tell a log record of level INFO."""
-        self.log(message, "INFO", source, **metadata)
-
-    def log_warning(self, message: str, source: str = "trainer", **metadata: Any) -> None:
-        """Tell a log record of level WARNING."""
-        self.log(message, "WARNING", source, **metadata)
-
-    def log_error(self, message: str, source: str = "trainer", **metadata: Any) -> None:
-        """Tell a log record of level ERROR."""
-        self.log(message, "ERROR", source, **metadata)
-
-    def log_debug(self, message: str, source: str = "trainer", **metadata: Any) -> None:
-        """Tell a log record of level DEBUG."""
-        self.log(message, "DEBUG", source, **metadata)
-
-    def log_event(
-        self, event_type: str, message: str, data: Mapping[str, Any] | None = None, level: str = "INFO"
-    ) -> None:
-        """Tell a log record of that event type."""
-        with guard("log_event"):
-            self._tell(message, level, event_type, data or {})
-
-    def flush_logs(self) -> None:
-        """Nothing is left to do: log records are on disk when `log` returns, and on their way."""
-
     def close(self) -> None:
         """Nothing is left to do: the process's exit waits, for a bounded time, until all is delivered.
 
@@ -344,17 +229,6 @@ class TrainerSDK(DatasetCalls):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is not None:
             self._run.end_with(error)
-
-    def _tell(self, message: str, level: str, source: str, data: Mapping[str, Any]) -> None:
-        known = level.upper() if level.upper() in get_args(Level) else "ERROR"
-        self._run.emit(
-            Logged(
-                level=cast("Level", known),
-                message=self._redactor.text(str(message)),
-                source=str(source),
-                data=self._redactor.mapping(data),
-            )
-        )
 
     def _join(self, metrics: Mapping[str, Any] | None, extra: Mapping[str, Any] | None, when: str) -> dict[str, Any]:
         """The metrics, and the numbers among the extra data; the platform drops the rest, so a log record tells it."""
@@ -373,23 +247,6 @@ class TrainerSDK(DatasetCalls):
         if epochs:
             self._run.state.epoch = attempt("reading a number of epochs", int, epochs) or self._run.state.epoch
 
-    def _known(self, checkpoints: Mapping[str, str]) -> dict[str, str]:
-        """The checkpoints that may be claimed now: by their URI, or by the name that they will be stored under."""
-        said = {str(name): self._uploads.get(str(uri), str(uri)) for name, uri in checkpoints.items() if uri}
-        return {name: told for name, told in said.items() if told != name}
-
-    def _planned(self, path: Path, name: str) -> str | None:
-        if self._uri_of is None:
-            self.log_warning(
-                f"checkpoint {name!r} is not stored: set INTERNAL_STORAGE_ENDPOINT or TRAINER_HOOKS_STORAGE",
-                source="checkpoint",
-            )
-            return None
-        # No storage is needed for a key, and opening S3 here would import boto3 into the training.
-        job = self._run.settings.job_id or self._run.id or ""
-        keys = CheckpointStore(cast("Storage", None), job)
-        return self._uri_of(keys.key(name, path.suffix))
-
     def _start_unsaid(self, operation: Operation) -> None:
         if self._operation is None:
             self.report_started(operation)
@@ -398,39 +255,6 @@ class TrainerSDK(DatasetCalls):
         # A training may report an inference of its own; its end is still to come.
         if self._operation == operation:
             self._run.complete()
-
-
-def _load_settings() -> Settings:
-    settings = Settings.load()
-    given = {"CALLBACK_URL": settings.callback_url, "JOB_ID": settings.job_id}
-    missing = " and ".join(variable for variable, value in given.items() if not value)
-    if missing and settings.mode == "online":
-        message = (
-            f"{missing} not set: TrainerSDK needs CALLBACK_URL (the platform's address, with /api/v1) and JOB_ID; "
-            "without a platform, set TRAINER_HOOKS_MODE=offline"
-        )
-        raise InvalidSetting(message)
-    wanted: dict[str, Any] = {}
-    if settings.storage_uri is None and settings.storage_endpoint:
-        wanted["storage_bucket"] = _DEFAULT_BUCKET
-    if "log_level" not in settings.sources:
-        wanted["log_level"] = "OFF"  # B's trainers forward their own log records, by `log`
-    return Settings.load(**wanted)
-
-
-def _open_run_of(job: str | None) -> Run | None:
-    """The run that this process has open for the job already: of an earlier TrainerSDK, or of an integration."""
-    run = current_run()
-    return run if run and job and run.settings.job_id == job else None
-
-
-def _addressing(storage_uri: str | None) -> Callable[[str], str] | None:
-    """What tells an object's URI by its key."""
-    if storage_uri is None:
-        return None
-    if storage_uri.startswith("file:"):
-        return open_storage(storage_uri).uri
-    return lambda key: f"{storage_uri.rstrip('/')}/{key}"
 
 
 def _flat(values: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

@@ -20,8 +20,8 @@ from trainer_hooks.datasets.splitting import Split, split_of_job
 from trainer_hooks.errors import DatasetError
 from trainer_hooks.files import write_whole
 from trainer_hooks.settings import Settings
-from trainer_hooks.trainer_sdk_folders import CONVERTED, converting, own_annotations, put_outcome
-from trainer_hooks.trainer_sdk_placing import place
+from trainer_hooks.trainer_sdk.folders import CONVERTED, converting, own_annotations, put_outcome
+from trainer_hooks.trainer_sdk.placing import place
 
 # The bucket that B's SDK takes where only the server's address is given, as its launcher does.
 _DEFAULT_BUCKET = "training-datasets"
