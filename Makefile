@@ -15,7 +15,7 @@ RUN = $(abspath $(VENV))/bin
 DEMO = $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long test-page test-export test-hosts test-postgres test-ray test-receiver test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-peers bench-datasets bench-receiver
+.PHONY: help demo docs test test-long test-page test-export test-hosts test-postgres test-ray test-receiver test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-peers bench-trackers bench-datasets bench-receiver
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -123,6 +123,11 @@ bench-peers: VENV = .venv-peers
 bench-peers: ## what MMEngine's own backends cost a training, beside ours
 	@$(ENVIRONMENT) peers
 	@$(RUN)/python benchmarks/mmengine_backends.py $(ARGS)
+
+bench-trackers: VENV = .venv-trackers
+bench-trackers: ## kill a training, and take the server away, with MLflow, W&B, ClearML, SwanLab, Trackio and ours (half an hour)
+	@$(ENVIRONMENT) trackers
+	@$(RUN)/python benchmarks/tracker_faults.py $(ARGS)
 
 bench-datasets: VENV = .venv-dataset-peers
 bench-datasets: ## edge cases and speed of converting datasets, beside other tools; JSON2YOLO=FOLDER for a checkout of that one

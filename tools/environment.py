@@ -41,8 +41,9 @@ _GROUPS = (
     "peers",
     "dataset-peers",
     "receiver-peers",
+    "trackers",
 )
-_WITHOUT_TORCH = {"docs", "export", "postgres-test", "ray", "receiver-test", "receiver-peers"}
+_WITHOUT_TORCH = {"docs", "export", "postgres-test", "ray", "receiver-test", "receiver-peers", "trackers"}
 _WITH_ULTRALYTICS = {"demo", "hosts", "page", "test", "dataset-peers"}
 _WITH_TORCHVISION = {*_WITH_ULTRALYTICS, "mmdet"}
 _PIP_WITH_GROUPS = "pip>=25.1"
