@@ -312,6 +312,16 @@ def test_a_process_without_a_handler_dies_of_the_signal_after_the_run_was_told()
     assert ended("watch()\ndie()\n") == (-signal.SIGTERM, ["told SIGTERM True"], "")
 
 
+def test_a_host_that_decides_itself_when_to_end_lives_on():
+    script = "watch()\nendings.leave_to_who_chained()\nchain_sigterm([])\ndie()\nprint('lives')\n"
+    assert ended(script) == (0, ["told SIGTERM False", "lives"], "")
+
+
+def test_until_that_host_has_put_its_own_handler_in_front_the_process_dies():
+    script = "watch()\nendings.leave_to_who_chained()\ndie()\n"
+    assert ended(script) == (-signal.SIGTERM, ["told SIGTERM True"], "")
+
+
 def test_after_the_last_run_the_signal_kills_as_ever_through_a_library_that_chained_to_ours():
     script = "run = watch()\nchain_sigterm([])\nendings.forget(run)\ndie()\n"
     assert ended(script) == (-signal.SIGTERM, [], "")

@@ -34,7 +34,7 @@ EVERYWHERE = (
     "on_validation_start",
     "on_validation_end",
 )
-CTRL_C = SystemExit
+CTRL_C = SystemExit if lightning.__version__ >= "2.4" else type(None)
 EXIT_STATUS = {"interrupt": 1, "terminate": 0}
 AFTER_EPOCH = "on_train_epoch_start"
 SUFFIX = ".ckpt"
@@ -183,5 +183,4 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    assert lightning.__version__
     hosting.main(name, train, _options)

@@ -86,7 +86,7 @@ class Wrapping:
     def _for_known(self, stage: str, handler: Callable[..., None]) -> Callable[..., None]:
         everywhere = stage in ON_EVERY_RANK
 
-        def handle(trainer: Any, **announced: Any) -> None:
+        def handle(trainer: Any, *_: Any, **announced: Any) -> None:
             work = self.works.get(trainer)
             if work is not None and (work.is_heard or (everywhere and work.goes_on)):
                 handler(work, trainer, **announced)

@@ -125,8 +125,11 @@ class Work:
             self._say_once(f"checkpoints are not stored: {os.path.dirname(place)} is not on this machine")  # noqa: PTH120
 
     def completed(self, trainer: Any) -> None:
-        """The work is over as it should."""
+        """The work is over as it should; or by a Ctrl-C, of which Lightning said nothing before 2.4."""
         self._over(trainer)
+        if trainer.interrupted:
+            self.run.training_ended_with(KeyboardInterrupt())
+            return
         # Where the host has spawned its processes, all that is known here is what it has brought back.
         self.run.training_completed(self._latest or known(trainer))
 
