@@ -73,6 +73,16 @@ def test_lightning_in_one_line(tmp_path: Path, own_environment: Path) -> None:
 
 
 @pytest.mark.framework
+def test_huggingface_in_one_line(tmp_path: Path, own_environment: Path) -> None:
+    pytest.importorskip("transformers", reason="transformers has an environment of its own: make test-hosts")
+    done = run_example("huggingface.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = list_runs(own_environment)
+    latest = read_history(run).latest
+    assert (latest.status, latest.state.epoch, {*latest.state.saved}) == ("completed", 3, {"best", "last"})
+
+
+@pytest.mark.framework
 def test_a_converted_dataset_is_trained_on(tmp_path: Path, own_environment: Path) -> None:
     done = run_example("convert_dataset.py", tmp_path, str(make_coco(tmp_path / "shapes", size=64)), "1")
     assert done.returncode == 0, done.stderr

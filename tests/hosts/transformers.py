@@ -116,15 +116,16 @@ def calling(do: Callable[[Any], Any], at: Sequence[str], epoch: int = 1) -> Trai
     """A callback of the user's that calls `do` at these events, from the epoch (counted from 1) on."""
 
     def call(_: TrainerCallback, __: Any, state: Any, control: Any, **___: Any) -> None:
-        if _running(state) >= epoch:
+        if (math.ceil(state.epoch or 0) or 1) >= epoch:
             do(control)
 
-    return type("Calls", (TrainerCallback,), dict.fromkeys(at, call))()
+    def call_before(_: TrainerCallback, __: Any, state: Any, control: Any, **___: Any) -> None:
+        if int(state.epoch or 0) + 1 >= epoch:
+            do(control)
 
-
-def _running(state: Any) -> int:
-    """The epoch that runs, or has just run; the host counts up in fractions."""
-    return math.ceil(state.epoch or 0) or 1
+    # The host counts up in fractions with each step.
+    methods = {event: call_before if event in ("on_epoch_begin", "on_step_begin") else call for event in at}
+    return type("Calls", (TrainerCallback,), methods)()
 
 
 def train(
@@ -140,12 +141,10 @@ def train(
     try:
         trainer = built(folder, epochs, **more)
         if do:
+            # What is before the first epoch and after the last knows of no other.
             steady = [event for event in at if event in ("on_train_begin", "on_train_end")]
-            beginning = [event for event in at if event == "on_epoch_begin"]  # where the one before counts as ended
-            others = [event for event in at if event not in (*steady, *beginning)]
             trainer.add_callback(calling(lambda _: do(), steady))
-            trainer.add_callback(calling(lambda _: do(), beginning, epoch - 1))
-            trainer.add_callback(calling(lambda _: do(), others, epoch))
+            trainer.add_callback(calling(lambda _: do(), [event for event in at if event not in steady], epoch))
         trainer.train()
     except BaseException as error:  # noqa: BLE001 - what it raises is what is asked
         return Trained(None, error)

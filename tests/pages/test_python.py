@@ -155,6 +155,7 @@ READERS = {
             instead={"datasets.convert(…,": CONVERT, r"(patient\d+)_": r"(\d)"},
         ),
     ],
+    "huggingface.md": [Reader(needs="transformers")],
     "index.md": [ULTRALYTICS],
     "lightning.md": [Reader(needs="lightning"), Reader(needs="pytorch_lightning")],
     "migrating-from-synapse.md": [Reader(instead={"from synapse_sdk": "# from synapse_sdk"})],
