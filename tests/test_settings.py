@@ -11,7 +11,15 @@ import msgspec
 import pytest
 
 from trainer_hooks.errors import InvalidSetting
-from trainer_hooks.settings import DESCRIPTIONS, ENVIRONMENT, Settings, main_process_rank, without_userinfo
+from trainer_hooks.settings import (
+    DESCRIPTIONS,
+    ENVIRONMENT,
+    Settings,
+    environment,
+    main_process_rank,
+    ray_address,
+    without_userinfo,
+)
 
 # setting: (variable, text in the environment, value, another value)
 EVERY = {
@@ -386,6 +394,17 @@ def test_what_is_kept_for_a_later_sync_holds_no_credential(monkeypatch, tmp_path
 )
 def test_an_address_loses_the_user_and_password_in_it(url, clean):
     assert without_userinfo(url) == clean
+
+
+def test_behind_a_block_of_variables_the_environment_is_what_it_was(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "of the user")
+    monkeypatch.delenv("RAY_API_SERVER_ADDRESS", raising=False)
+    before = environment()
+    with ray_address("http://head:8265"):
+        inside = environment()
+        os.environ["RAY_ADDRESS"] = "of the block"
+    assert (inside.get("RAY_ADDRESS"), inside["RAY_API_SERVER_ADDRESS"]) == (None, "http://head:8265")
+    assert environment() == before
 
 
 @pytest.mark.parametrize(
