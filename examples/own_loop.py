@@ -20,7 +20,7 @@ best = float("inf")
 checkpoint = Path("line.json")
 
 with trainer_hooks.start_run(model="line", total_epochs=EPOCHS, params={"rate": RATE}) as run:
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in run.epochs(EPOCHS):
         for x, y in POINTS:
             error = slope * x + offset - y
             slope -= RATE * error * x

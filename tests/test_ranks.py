@@ -15,6 +15,7 @@ from tests.waiting import wait_until
 from trainer_hooks.events import EpochEnded, RankFailed, RunCompleted, RunFailed, RunInterrupted
 from trainer_hooks.history import list_runs
 from trainer_hooks.journal import read_headers, read_records
+from trainer_hooks.stopping import ask_to_stop
 
 ROOT = Path(__file__).parent.parent
 # A rank: opens its run, says so, and goes on as it is told to, line by line.
@@ -33,10 +34,10 @@ LAUNCH = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511", "TORCHELASTIC_RUN_
 
 
 @contextmanager
-def rank(number: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
+def rank(number: int, script: str = RANK, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A rank that has opened its run."""
     process = subprocess.Popen(
-        [sys.executable, "-c", RANK],
+        [sys.executable, "-c", script],
         cwd=ROOT,
         env={**os.environ, **(environment or {**LAUNCH, "RANK": str(number)})},
         stdin=subprocess.PIPE,
@@ -65,6 +66,39 @@ def test_one_rank_speaks(own_environment: Path) -> None:
     assert len(told(own_environment, EpochEnded)) == len(told(own_environment, RunCompleted)) == 1
     (run,) = list_runs(own_environment)
     assert {header.writer for header in read_headers(run).values()} == {"training"}
+
+
+LOOP = """
+import sys
+import trainer_hooks
+with trainer_hooks.start_run() as run:
+    print("open", flush=True)
+    for epoch in run.epochs(50):
+        run.log_metrics({"loss": 1.0}, epoch=epoch)
+        print(epoch, flush=True)
+        sys.stdin.readline()
+    print("left", flush=True)
+"""
+
+
+def test_loops_of_epochs_are_left_together(own_environment: Path) -> None:
+    two = {**LAUNCH, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    with rank(0, LOOP, **two, RANK="0") as main, rank(1, LOOP, **two, RANK="1") as other:
+        heard: dict[int, list[str]] = {0: [], 1: []}
+        for epoch in range(1, 51):
+            for number, process in enumerate((main, other)):  # they go on in step, as ranks do
+                heard[number].append(process.stdout.readline().strip())
+            if "left" in (heard[0][-1], heard[1][-1]):
+                break
+            if epoch == 2:
+                (run,) = list_runs(own_environment)
+                ask_to_stop(run, 1, "cancelled")
+            for process in (main, other):
+                process.stdin.write("\n")
+                process.stdin.flush()
+    assert heard[0] == heard[1]
+    assert heard[0][-1] == "left"
+    assert len(heard[0]) < 10
 
 
 LAUNCHERS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -42,6 +43,7 @@ from trainer_hooks.events import (
 from trainer_hooks.journal import read_records
 from trainer_hooks.run import Run, join_run, load_settings, open_run
 from trainer_hooks.settings import Settings
+from trainer_hooks.stopping import ask_to_stop
 
 TOKEN = "supersecretvalue1"
 
@@ -269,6 +271,49 @@ class TestTelling:
         for thread in threads:
             thread.join()
         assert len([event for event in told(run) if isinstance(event, (RunCompleted, RunFailed))]) == 1
+
+
+class TestEpochs:
+    """A loop of one's own: `for epoch in run.epochs(total)`."""
+
+    def test_they_are_counted_from_one_and_their_number_is_told(self):
+        with start_run(delivery="none") as run:
+            assert list(run.epochs(3)) == [1, 2, 3]
+        assert [event.total_epochs for event in told(run) if isinstance(event, RunStarted)] == [None, 3]
+
+    def test_what_was_said_at_the_start_is_not_said_again(self):
+        with start_run(delivery="none", total_epochs=2) as run:
+            assert list(run.epochs(2)) == [1, 2]
+        assert only(run, RunStarted).total_epochs == 2
+
+    def test_the_next_attempt_goes_on_behind_the_checkpoint(self, tmp_path):
+        weights = tmp_path / "last.pt"
+        how = {"run_id": "nightly", "resume": "auto", "delivery": "none"}
+        with contextlib.suppress(KeyboardInterrupt), start_run(**how) as run:
+            for epoch in run.epochs(4):
+                weights.write_bytes(b"weights")
+                run.log_validation({"loss": epoch}, epoch=epoch, primary="loss", is_best=epoch == 1)
+                run.log_checkpoint(weights, epoch=epoch)
+                if epoch == 2:
+                    raise KeyboardInterrupt
+        with start_run(**how) as run:
+            assert list(run.epochs(4)) == [3, 4]
+            assert run.state.best_epoch == 1
+
+    def test_they_end_early_where_the_platform_wants_it(self):
+        done = []
+        with start_run(delivery="none") as run:
+            for epoch in run.epochs(4):
+                run.log_metrics({"loss": 1}, epoch=epoch)
+                done.append(epoch)
+                if epoch == 2:
+                    ask_to_stop(run.directory, run.attempt, "cancelled")
+        assert done == [1, 2]
+        assert only(run, RunInterrupted).reason == "cancelled"
+
+    def test_a_silent_run_has_them_all_the_same(self):
+        with start_run(mode="disabled") as run:
+            assert list(run.epochs(2)) == [1, 2]
 
 
 class TestOpening:

@@ -87,6 +87,21 @@ class Run(Endable):
             "trainings": before.trainings + (self.takes_in_trainings and "framework" in said),
         }
 
+    def epochs(self, total: int) -> Iterator[int]:
+        """The epochs that a loop of one's own has yet to do, counted from 1: `for epoch in run.epochs(10):`.
+
+        With `resume="auto"` they go on behind those of `checkpoint`. They end early where the platform wants the
+        training to stop; several ranks are to loop so each, and leave the loop together.
+        """
+        done = (self.checkpoint.epoch or 0) if self.checkpoint else 0
+        if self.state.total_epochs != total:
+            self.started(total_epochs=total)
+        self.resume_best(done)
+        for epoch in range(done + 1, total + 1):
+            yield epoch
+            if self.stops_after(epoch):
+                return
+
     def checkpoint_for_training(self) -> Restored | None:
         """What the framework's training that begins now, within this run, goes on from; None where it begins anew.
 

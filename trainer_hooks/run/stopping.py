@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from trainer_hooks.attempts import Claim
 from trainer_hooks.run.opened import Opened
-from trainer_hooks.settings import Settings
+from trainer_hooks.settings import Settings, has_other_ranks, is_on_one_machine
 from trainer_hooks.shield import guard
 from trainer_hooks.stopping import agree_to_stop, agreed_to_stop, asked_to_stop
+
+_log = logging.getLogger("trainer_hooks")
 
 
 class Stoppable(Opened):
@@ -17,6 +20,7 @@ class Stoppable(Opened):
     def __init__(self, claimed: Claim | None, settings: Settings) -> None:
         super().__init__(claimed, settings)
         self._stop: str | None = None
+        self._said = False
 
     @property
     def stop_reason(self) -> str | None:
@@ -48,6 +52,23 @@ class Stoppable(Opened):
             if at is None and self.should_stop:
                 agree_to_stop(*place, done + step)
             return at is not None and done >= at
+        return False
+
+    def stops_after(
+        self, done: int, step: int = 1, *, world: int | None = None, one_machine: bool | None = None
+    ) -> bool:
+        """Whether a loop is to be left after `done` epochs or iterations, as the platform wants it.
+
+        Each of several ranks is to ask, after the same `step` epochs or iterations. `world` is how many there are, and
+        `one_machine` whether all are on this machine; by default as the launcher says.
+        """
+        if not (has_other_ranks() if world is None else world > 1):
+            return self.should_stop
+        if is_on_one_machine() if one_machine is None else one_machine:
+            return self.should_stop_together(done, step)
+        if self.should_stop and not self._said:
+            self._said = True
+            _log.warning("asked to stop by the platform; ranks on several machines can't be stopped so far")
         return False
 
     def _place(self) -> tuple[Path, int] | None:

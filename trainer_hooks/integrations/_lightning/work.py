@@ -83,7 +83,8 @@ class Work:
             metrics = {**of_this_loop(trainer), **self._judged, **learning_rates(trainer)}
             self._latest, self._judged = metrics, {}
             self.run.log_metrics(metrics, epoch=done, duration=time.monotonic() - self._began)
-        self._stop_if_asked(trainer, done)
+        if self.run.stops_after(done, world=trainer.world_size, one_machine=trainer.num_nodes == 1):
+            trainer.should_stop = True
 
     def validation_started(self, _: Any, **__: Any) -> None:
         """A best checkpoint that is written from here on is of this validation."""
@@ -153,19 +154,6 @@ class Work:
             self.distrust()
             self.distrust = None
             trainer.ckpt_path = None  # else the user's next `test` would begin with it
-
-    def _stop_if_asked(self, trainer: Any, done: int) -> None:
-        """Have the host leave its loop where the platform wants it, all ranks at the same point."""
-        if trainer.world_size == 1:
-            stop = self.run.should_stop
-        elif trainer.num_nodes == 1:
-            stop = self.run.should_stop_together(done, 1)
-        else:
-            stop = False
-            if self.run.should_stop:
-                self._say_once("asked to stop by the platform; ranks on several machines can't be stopped so far")
-        if stop:
-            trainer.should_stop = True
 
     def _say_once(self, message: str) -> None:
         if message not in self._strange:

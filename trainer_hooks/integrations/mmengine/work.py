@@ -17,7 +17,6 @@ from trainer_hooks.events import Operation
 from trainer_hooks.integrations.mmengine.description import class_names, task, trained
 from trainer_hooks.integrations.mmengine.scalars import TRAIN, Window, newest_validation
 from trainer_hooks.run import Run
-from trainer_hooks.settings import is_on_one_machine
 from trainer_hooks.shield import attempt
 
 _log = logging.getLogger("trainer_hooks")
@@ -169,15 +168,7 @@ class Work:
 
     def _stop_if_asked(self, runner: Any, done: int, step: int = 1) -> None:
         """Have the host leave its loop where the platform wants it, all ranks at the same point."""
-        if get_world_size() == 1:
-            stop = self.run.should_stop
-        elif is_on_one_machine():
-            stop = self.run.should_stop_together(done, step)
-        else:
-            stop = False
-            if self.run.should_stop:
-                self._say_once("asked to stop by the platform; ranks on several machines can't be stopped so far")
-        if stop:
+        if self.run.stops_after(done, step, world=get_world_size()):
             runner.train_loop.stop_training = True
 
     def _tell_result(self, runner: Any, loader: str, metrics: Mapping[str, Any], **more: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
@@ -13,9 +12,8 @@ from typing import Any
 
 from trainer_hooks.events import Operation
 from trainer_hooks.run import Run
-from trainer_hooks.settings import is_on_one_machine, ranks_here
+from trainer_hooks.settings import ranks_here
 
-_log = logging.getLogger("trainer_hooks")
 _EVALUATED = "eval_"
 _EPOCH = "epoch"  # among the host's metrics: when they were measured, and no measure itself
 _LOSS, _OF_THE_WHOLE = "loss", "train_runtime"
@@ -51,7 +49,6 @@ class Work:
         self._of_iterations: dict[str, Any] = {}
         self._logged_at = self._told_at = 0
         self._judged: tuple[int, dict[str, Any]] = (0, {})
-        self._said = False
 
     @property
     def is_heard(self) -> bool:
@@ -177,16 +174,7 @@ class Work:
 
     def _stop_if_asked(self, args: Any, state: Any, control: Any) -> None:
         """Have the host leave its loop where the platform wants it, all ranks at the same point."""
-        if args.world_size == 1:
-            stop = self.run.should_stop
-        elif is_on_one_machine():
-            stop = self.run.should_stop_together(state.global_step, 1)
-        else:
-            stop = False
-            if self.run.should_stop and not self._said:
-                self._said = True
-                _log.warning("asked to stop by the platform; ranks on several machines can't be stopped so far")
-        if stop:
+        if self.run.stops_after(state.global_step, world=args.world_size):
             control.should_training_stop = True
 
 
