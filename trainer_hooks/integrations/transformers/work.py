@@ -120,13 +120,11 @@ class Work:
 
     def checkpoint_written(self, args: Any, state: Any, folder: str) -> None:
         """A folder named by the step; `state` knows which step was the best so far."""
-        name = f"checkpoint-{state.global_step}"
-        path = os.path.join(folder, name)  # noqa: PTH118 - as the host joins them
-        best = state.best_global_step == state.global_step or _name_of(state.best_model_checkpoint) == name
+        path = os.path.join(folder, f"checkpoint-{state.global_step}")  # noqa: PTH118 - as the host joins them
         if not args.save_only_model:
             _wait_for_ranks(path)
         judged = self._judged[1] if self._judged[0] == state.global_step else {}
-        names = ["last", "best"] if best else ["last"]
+        names = ["last", "best"] if _best_step(state) == state.global_step else ["last"]
         metrics = {**self._of_epoch, **judged}
         self.run.log_checkpoint(path, names=names, metrics=metrics, **self._point(args, state))
 
@@ -162,7 +160,7 @@ class Work:
     def _point(self, args: Any, state: Any) -> dict[str, int]:
         """How many epochs or iterations are finished; both in the midst of an epoch."""
         if self._operation != "training" and args.load_best_model_at_end and state.best_model_checkpoint:
-            return {"iteration": state.best_global_step}
+            return {"iteration": _best_step(state) or 0}
         if self._by_iteration:
             return {"iteration": state.global_step}
         if not state.global_step and self._operation != "training":
@@ -217,8 +215,11 @@ def _is_best(args: Any, state: Any, metrics: Mapping[str, Any]) -> bool:
     return bool(value < (math.inf if state.best_metric is None else state.best_metric))
 
 
-def _name_of(path: str | None) -> str | None:
-    return path and path.rstrip("/").rpartition("/")[2]
+def _best_step(state: Any) -> int | None:
+    """After which step the model was the best so far; before 4.51 only the folder's name says it."""
+    step = getattr(state, "best_global_step", None)
+    named = (state.best_model_checkpoint or "").rstrip("/").rpartition("-")[2]
+    return step or (int(named) if named.isdecimal() else None)
 
 
 def _wait_for_ranks(folder: str) -> None:
