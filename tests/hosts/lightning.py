@@ -38,6 +38,7 @@ CTRL_C = SystemExit if lightning.__version__ >= "2.4" else type(None)
 EXIT_STATUS = {"interrupt": 1, "terminate": 0}
 AFTER_EPOCH = "on_train_epoch_start"
 SUFFIX = ".ckpt"
+WRITES = "*.ckpt"
 FINAL_BEST = False
 EPOCH_METRICS = {"train_loss", "val_sure", "lr/pg0"}
 IMAGES = 16

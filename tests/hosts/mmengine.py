@@ -31,6 +31,7 @@ CTRL_C = KeyboardInterrupt
 EXIT_STATUS: dict[str, int] = {}
 AFTER_EPOCH = "after_train_epoch"
 SUFFIX = ".pth"
+WRITES = "*.pth"
 FINAL_BEST = False
 EPOCH_METRICS = {"train/loss", "train/loss_l2", "train/loss_sharp", "train/lr", "train/time", "train/data_time"}
 IMAGES = 16

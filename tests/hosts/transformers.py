@@ -21,6 +21,7 @@ from transformers.trainer_callback import CallbackHandler, TrainerCallback, Trai
 
 from tests.hosts import hosting
 from tests.hosts.hosting import Trained, digest
+from trainer_hooks.folders import pack
 
 name = "transformers"
 # Where a training can be made to fail or be killed: the host's own events.
@@ -35,8 +36,10 @@ EVERYWHERE = (
     "on_train_end",
 )
 CTRL_C = KeyboardInterrupt
-AFTER_EPOCH = "on_epoch_end"
+EXIT_STATUS: dict[str, int] = {}
+AFTER_EPOCH = "on_evaluate"  # its losses are logged by then
 SUFFIX = ".tar"
+WRITES = "checkpoint-*"
 FINAL_BEST = False
 EPOCH_METRICS = {"loss", "grad_norm", "learning_rate"}
 SENTENCES, WORDS, LENGTH = 16, 1000, 12
@@ -187,9 +190,12 @@ def load_checkpoint(path: Path) -> None:
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """The folder that a training in `folder` has left as its best."""
-    last = max((folder / "out").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    return Path(str(TrainerState.load_from_json(str(last / "trainer_state.json")).best_model_checkpoint))
+    """What a training in `folder` has left as its best, as the one file that it is stored as."""
+    last = max((folder / "out").glob(WRITES), key=lambda path: int(path.name.rpartition("-")[2]))
+    best = Path(str(TrainerState.load_from_json(str(last / "trainer_state.json")).best_model_checkpoint))
+    packed = folder / f"{best.name}.tar"
+    pack(best, packed)
+    return packed
 
 
 def steady(line: str) -> str | None:

@@ -45,6 +45,7 @@ CTRL_C = KeyboardInterrupt
 EXIT_STATUS: dict[str, int] = {}
 AFTER_EPOCH = "on_fit_epoch_end"
 SUFFIX = ".pt"
+WRITES = "*.pt"
 FINAL_BEST = True
 # Lets `--device=0,1` launch two gloo ranks on the CPU; what lies on the path besides, an older host say, stays there.
 _DDP = str(Path(__file__).parent / "ddp_on_cpu")

@@ -91,7 +91,7 @@ def test_with_an_empty_disk_it_goes_on_from_storage_and_the_platform_takes_both_
         assert len(new) == len(list(read_records(second / "runs" / JOB))) - unsendable(second / "runs" / JOB)
         ended = [event["event"] for event in new.values() if event["event"]["type"] == "run_completed"]
         assert [event["best_epoch"] is not None for event in ended] == [True]
-    assert list((second / "out").rglob(f"*{host.SUFFIX}"))
+    assert list((second / "out").rglob(host.WRITES))
 
 
 def unsendable(run: Path) -> int:

@@ -420,7 +420,7 @@ class TestEnds:
         assert done.returncode == -signal.SIGTERM
         (interrupted,) = told(tmp_path, *TERMINAL)
         assert isinstance(interrupted, RunInterrupted)
-        assert (interrupted.reason, interrupted.epoch) == ("SIGTERM", 1)
+        assert (interrupted.reason, interrupted.epoch) == ("SIGTERM", 2)
 
     def test_under_run_a_script_is_told_without_a_change(self, tmp_path: Path) -> None:
         under = [sys.executable, "-m", "trainer_hooks.cli", "run", "--"]
