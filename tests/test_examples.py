@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.servers.clearml import ClearMLServer
+from tests.servers.s3 import moto_server
 from tools import reliability_page, settings_page
-from tools.synthetic import make_coco, make_dataset
+from tools.synthetic import TASKS, make_coco, make_dataset
 from trainer_hooks.history import list_runs, read_history
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -60,6 +61,36 @@ def test_ultralytics_in_two_lines(tmp_path: Path, own_environment: Path) -> None
     assert done.returncode == 0, done.stderr
     (run,) = list_runs(own_environment)
     assert read_history(run).latest.status == "completed"
+
+
+@pytest.mark.framework
+@pytest.mark.parametrize("task", [pytest.param(task, marks=[pytest.mark.long] * (task != "segment")) for task in TASKS])
+def test_every_task_of_ultralytics(task: str, tmp_path: Path, own_environment: Path) -> None:
+    data = make_dataset(tmp_path / "data", task)
+    done = run_example("ultralytics_tasks.py", tmp_path, task, str(data), "1")
+    assert done.returncode == 0, done.stderr
+    (run,) = list_runs(own_environment)
+    latest = read_history(run).latest
+    assert (latest.status, latest.state.started.task) == ("completed", task)
+
+
+@pytest.mark.framework
+def test_the_yolo_command(tmp_path: Path, own_environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    command = ["sh", str(EXAMPLES / "yolo_command.sh"), str(make_dataset(tmp_path / "data")), "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (run,) = list_runs(own_environment)
+    assert read_history(run).latest.status == "completed"
+
+
+def test_checkpoints_to_s3_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with moto_server() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        done = run_example("s3_checkpoints.py", tmp_path, "s3://bucket/prefix")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "3 1000000\n"
 
 
 @pytest.mark.framework
