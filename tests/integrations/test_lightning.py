@@ -35,7 +35,7 @@ pytest.importorskip("lightning", reason="Lightning has an environment of its own
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.io import AsyncCheckpointIO
+from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 
 from tests.hosts import lightning as host
 
@@ -197,6 +197,17 @@ class TestCheckpoints:
             host.load_checkpoint(run / event.staged)
 
 
+class InFolders(TorchCheckpointIO):
+    """Writes each checkpoint as a folder, as sharded ones are."""
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        super().save_checkpoint(checkpoint, Path(path) / "part-0.pt", storage_options)
+
+    def load_checkpoint(self, path: Any, *arguments: Any, **options: Any) -> Any:
+        return super().load_checkpoint(Path(path) / "part-0.pt", *arguments, **options)
+
+
 class TestResume:
     def test_a_training_goes_on_from_the_runs_newest_checkpoint(self, attached: Any, tmp_path: Path) -> None:
         attached(run_id="r", storage=f"file://{tmp_path}/store", resume="auto")
@@ -206,6 +217,13 @@ class TestResume:
         first, second = read_history(run).attempts
         assert [event.epoch for event in told(tmp_path, EpochEnded)] == [1, 2, 3, 4]
         assert (first.status, second.status, second.state.started.epoch) == ("failed", "completed", 2)
+
+    def test_it_does_so_from_a_checkpoint_that_is_a_folder(self, attached: Any, tmp_path: Path) -> None:
+        attached(run_id="r", storage=f"file://{tmp_path}/store", resume="auto")
+        host.train(tmp_path, 4, at=["on_train_epoch_start"], epoch=3, do=ENDS["raise"], plugins=[InFolders()])
+        assert {Path(event.staged).suffix for event in told(tmp_path, CheckpointSaved)} == {".tar"}
+        assert host.train(tmp_path, 4, plugins=[InFolders()]).error is None
+        assert [event.epoch for event in told(tmp_path, EpochEnded)] == [1, 2, 3, 4]
 
     def test_a_test_after_it_does_not_begin_with_that_checkpoint(self, attached: Any, tmp_path: Path) -> None:
         attached(run_id="r", storage=f"file://{tmp_path}/store", resume="auto")
