@@ -75,7 +75,7 @@ test-ray: ## convert datasets, run actions and search over hyper-parameters on a
 test-export: VENV = .venv-export
 test-export: ## write runs for Parquet, TensorBoard and MLflow, and read them back with those
 	@$(ENVIRONMENT) export
-	@$(RUN)/python -m pytest tests/cli/test_export.py $(ARGS)
+	@$(RUN)/python -m pytest tests/cli/test_export.py tests/test_no_secrets_shown.py $(ARGS)
 
 test-postgres: VENV = .venv-postgres
 test-postgres: ## several receivers over one PostgreSQL database, with servers that are killed
@@ -109,7 +109,7 @@ docs: ## the pages as a site, in build/site; a link that leads nowhere is an err
 	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet $(ARGS)
 	@echo "$(CURDIR)/build/site/index.html"
 
-compatibility: ## train with many versions of the frameworks (twenty minutes; needs a package index; ARGS=mmengine for one)
+compatibility: ## try other Pythons, and many versions of the libraries and frameworks (hours; needs a package index; ARGS=mmengine for that alone)
 	@$(ENVIRONMENT) test
 	@$(RUN)/python tools/compatibility.py $(ARGS) --output docs/compatibility.md
 

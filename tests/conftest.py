@@ -14,9 +14,22 @@ import pytest
 from trainer_hooks import shield
 from trainer_hooks.settings import AUTOLOG, ENVIRONMENT
 
-# Some have an environment of their own (`make test-mmdet`, `make test-hosts`); chaos takes minutes (`make chaos`), and
-# runs only where it is named.
-_NEED = {"downstream": "mmdet", "integrations/test_transformers.py": "transformers"}
+# Some have an environment of their own (`make test-mmdet`, `make test-hosts`), and some can't even be read without a
+# framework, and so without torch; chaos takes minutes (`make chaos`), and runs only where it is named.
+_NEED = {
+    "downstream": "mmdet",
+    "integrations/test_transformers.py": "transformers",
+    "actions/test_action.py": "torch",
+    "actions/test_document.py": "torch",
+    "datasets/test_cases.py": "torch",
+    "datasets/test_oracles.py": "torch",
+    "datasets/test_properties.py": "torch",
+    "destinations/test_checkpoints.py": "torch",
+    "integrations": "torch",
+    "page": "torch",
+    "test_checkpoint_files.py": "torch",
+    "test_errors.py": "torch",
+}
 collect_ignore = ["chaos", *(path for path, package in _NEED.items() if importlib.util.find_spec(package) is None)]
 
 _OF_SETTINGS = {variable for env in ENVIRONMENT.values() for variable in env.names}

@@ -64,17 +64,30 @@ def test_a_wheel_holds_every_file_of_the_package_and_nothing_else(built: Path) -
     assert "trainer_hooks/py.typed" in inside
 
 
-def test_the_source_distribution_has_what_a_packager_needs(built: Path) -> None:
+def test_the_source_distribution_holds_every_file_of_the_project_and_nothing_else(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "tests/test_package.py"} <= names
+        inside = {member.name.partition("/")[2] for member in archive if not member.isdir()}
+    tracked = call("git", "ls-files", folder=ROOT).splitlines()
+    assert inside - {"PKG-INFO"} == {name for name in tracked if not name.startswith(".ci/")}
 
 
 def test_a_plain_installation_brings_little(installed: Path, tmp_path: Path) -> None:
     found = json.loads(call(installed / "pip", "list", "--format", "json", folder=tmp_path))
     names = {one["name"].lower().replace("_", "-") for one in found} - {"pip", "setuptools"}
     assert names - OF_OLDER_PYTHONS == PULLED
+
+
+def test_nothing_that_is_installed_wants_what_is_not_there(installed: Path, tmp_path: Path) -> None:
+    assert "No broken requirements" in call(installed / "pip", "check", folder=tmp_path)
+
+
+def test_a_plain_installation_says_which_extra_is_missing(installed: Path, tmp_path: Path) -> None:
+    for command, extra in [("ui", "receiver"), ("serve", "receiver")]:
+        line = [installed / "trainer-hooks", command]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert f"trainer-hooks[{extra}]" in done.stderr
 
 
 def test_a_plain_installation_records_a_run(installed: Path, tmp_path: Path) -> None:

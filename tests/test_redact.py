@@ -11,7 +11,6 @@ import pathlib
 import msgspec
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -264,6 +263,11 @@ class Config:
     nested: object = None
 
 
+def test_a_tensor_becomes_its_number():
+    torch = pytest.importorskip("torch")
+    assert Redactor().plain({"tensor": torch.tensor(3)}) == {"tensor": 3}
+
+
 def test_values_become_what_json_can_hold():
     values = {
         "none": None,
@@ -276,7 +280,6 @@ def test_values_become_what_json_can_hold():
         "tuple": (1, "a"),
         "enum": Task.DETECT,
         "array": np.float32(0.5),
-        "tensor": torch.tensor(3),
         "config": Config(0.1, "hunter2", Config(0.2, "")),
         7: "number as a key",
     }
@@ -291,7 +294,6 @@ def test_values_become_what_json_can_hold():
         "tuple": [1, "a"],
         "enum": "detect",
         "array": 0.5,
-        "tensor": 3,
         "config": {"lr": 0.1, "api_key": MASK, "nested": {"lr": 0.2, "api_key": "", "nested": None}},
         "7": "number as a key",
     }

@@ -1,10 +1,13 @@
-"""Train with many versions of a framework, and judge by the journal what trainer_hooks saw of each.
+"""Try trainer_hooks with many versions of what it works with, and write what came of it.
 
+    python tools/compatibility.py [pythons] [--python /path/to/python3.12 …] [--output docs/compatibility.md]
     python tools/compatibility.py [ultralytics] [mmengine] [--versions 8.3.0 8.4.190] [--output docs/compatibility.md]
 
-Each version is put beside this environment by `pip install --target`, in a temporary folder, and trains in processes of
-its own, as `compatibility_hosts.py` says for its framework. Where it doesn't train as things are, it is tried with what
-older versions need; the table says which of that it took. `--output` replaces the sections of these frameworks.
+With nothing named, all of it: some hours, for a machine at night. `compatibility_pythons.py` says what is done with the
+Pythons. Each version of a framework is put beside this environment by `pip install --target`, in a temporary folder.
+It trains in processes of its own, as `compatibility_hosts.py` says for its framework; what trainer_hooks saw of it is
+judged by the journal. Where it doesn't train as things are, it is tried with what older versions need; the table says
+which of that it took. `--output` replaces the sections of what was tried.
 """
 
 from __future__ import annotations
@@ -17,16 +20,18 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from importlib.metadata import distributions
 from importlib.metadata import version as installed
 from pathlib import Path
 
-import torch
+import compatibility_pythons
 from compatibility_hosts import HOSTS, Help, Host, Row, Scene
 
 from trainer_hooks.settings import ENVIRONMENT
 
 _REPOSITORY = Path(__file__).parent.parent
+_PYTHONS = "pythons"
 _WITHIN = 300  # seconds, for one training
 
 
@@ -135,39 +140,52 @@ def _section(host: Host, rows: list[Row]) -> str:
 
 
 def _cells(row: Row, names: list[str]) -> list[str]:
-    versions = [row.version, platform.python_version(), torch.__version__.partition("+")[0], row.numpy]
+    versions = [row.version, platform.python_version(), installed("torch").partition("+")[0], row.numpy]
     return [*versions, _mark(row.trains), *(_mark(row.verdicts.get(name)) for name in names), row.note]
 
 
 def _replace(page: Path, title: str, section: str) -> None:
     """Put the section into the page, in the place of the one with that title or at its end."""
-    text = page.read_text() if page.exists() else "# Versions\n"
-    parts = re.split(r"(?m)^(?=## )", text)
+    parts = re.split(r"(?m)^(?=## )", _text_of(page))
     kept = [section if part.startswith(f"## {title}\n") else part for part in parts]
     if section not in kept:
         kept.append(section)
     page.write_text("\n".join(part.strip("\n") + "\n" for part in kept))
 
 
+def _text_of(page: Path | None) -> str:
+    return page.read_text() if page and page.exists() else "# Versions\n"
+
+
 def _main() -> None:
-    parser = argparse.ArgumentParser(description="Which versions of its frameworks trainer_hooks works with.")
-    parser.add_argument("hosts", nargs="*", choices=[*HOSTS, []], help="default: all")
-    parser.add_argument("--versions", nargs="+", help="default: a choice, and the newest")
+    parser = argparse.ArgumentParser(description="Which versions of Python and its libraries trainer_hooks works with.")
+    parser.add_argument("tried", nargs="*", choices=[_PYTHONS, *HOSTS, []], help="default: all")
+    parser.add_argument("--python", nargs="+", type=Path, help="default: python3.10 and its like, as PATH has them")
+    parser.add_argument("--versions", nargs="+", help="of a framework; default: a choice, and the newest")
     parser.add_argument("--output", type=Path, help="the page to write; default: only print")
     options = parser.parse_args()
-    for name in options.hosts or HOSTS:
-        host = HOSTS[name]
-        rows = []
-        with tempfile.TemporaryDirectory(prefix="compatibility-") as folder:
-            bench = _Bench(host, Path(folder))
-            for version in options.versions or _chosen(host):
-                try:
-                    rows.append(bench.judge(version))
-                except subprocess.TimeoutExpired:
-                    rows.append(Row(version, "-", note=f"not over within {_WITHIN} s"))
-                print(" | ".join(_cells(rows[-1], list(host.explained))), flush=True)
+    for name in options.tried or (_PYTHONS, *HOSTS):
+        if name == _PYTHONS:
+            pythons = options.python or compatibility_pythons.found_on_path()
+            title = compatibility_pythons.TITLE
+            section = compatibility_pythons.section(pythons, _text_of(options.output))
+        else:
+            title, section = HOSTS[name].title, _section(HOSTS[name], _tried(HOSTS[name], options.versions))
         if options.output:
-            _replace(options.output, host.title, _section(host, rows))
+            _replace(options.output, title, section)
+
+
+def _tried(host: Host, versions: Sequence[str] | None) -> list[Row]:
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="compatibility-") as folder:
+        bench = _Bench(host, Path(folder))
+        for version in versions or _chosen(host):
+            try:
+                rows.append(bench.judge(version))
+            except subprocess.TimeoutExpired:
+                rows.append(Row(version, "-", note=f"not over within {_WITHIN} s"))
+            print(" | ".join(_cells(rows[-1], list(host.explained))), flush=True)
+    return rows
 
 
 if __name__ == "__main__":

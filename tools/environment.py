@@ -27,6 +27,7 @@ _TOOLS = Path(__file__).resolve().parent
 _SHIM = "torchvision_cpu_shim"
 _GROUPS = (
     "demo",
+    "core",
     "test",
     "check",
     "docs",
@@ -43,7 +44,7 @@ _GROUPS = (
     "receiver-peers",
     "trackers",
 )
-_WITHOUT_TORCH = {"docs", "export", "postgres-test", "ray", "receiver-test", "receiver-peers", "trackers"}
+_WITHOUT_TORCH = {"core", "docs", "export", "postgres-test", "ray", "receiver-test", "receiver-peers", "trackers"}
 _WITH_ULTRALYTICS = {"demo", "hosts", "page", "test", "dataset-peers"}
 _WITH_TORCHVISION = {*_WITH_ULTRALYTICS, "mmdet"}
 _PIP_WITH_GROUPS = "pip>=25.1"

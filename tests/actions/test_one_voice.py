@@ -37,6 +37,7 @@ class StartingANamedOne(Starting):
 
 
 def test_two_ranks_of_torchrun_within_an_action_are_one_run_told_once(own_environment):
+    pytest.importorskip("torch")
     result = run(ProcessExecutor(), FIT, {"epochs": 2, "trouble": "launches"}, folder=PLUGIN)
     assert result == {"epochs": 2}
     (only,) = list_runs(own_environment)

@@ -33,6 +33,7 @@ def settings(**given: str) -> Settings:
 
 @pytest.mark.slow
 def test_everything_is_checked_and_no_secret_is_shown(tmp_path: Path) -> None:
+    pytest.importorskip("ultralytics")
     token_file = tmp_path / "token"
     token_file.write_text(TOKEN)
     with PlatformServer(batch=True) as server, rclone_server(tmp_path / "s3") as s3:

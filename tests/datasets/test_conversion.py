@@ -671,8 +671,7 @@ def all_in_train(names: list[str]) -> Split:
 
 
 def labels_as_ultralytics_finds_them(made: Path) -> list[str]:
-    from ultralytics.data.utils import img2label_paths
-
+    img2label_paths = pytest.importorskip("ultralytics.data.utils").img2label_paths
     train = str(made.parent / "images" / "train")
     return [path for path in img2label_paths([f"{train}/{name}" for name in images_of(made)]) if Path(path).exists()]
 
@@ -702,8 +701,7 @@ def test_no_two_images_share_a_name_or_a_label(tmp_path: Path, names: list[str])
 
 
 def test_ultralytics_sees_every_image(tmp_path: Path) -> None:
-    from ultralytics.data.base import BaseDataset
-
+    BaseDataset = pytest.importorskip("ultralytics.data.base").BaseDataset  # noqa: N806 - a class
     names = [name for some in NAMES for name in some if "/" not in name] + [".hidden.jpg", ".folder/a.jpg"]
     names = list(dict.fromkeys(names))
     made = convert(coco_tree(tmp_path / "so[ur]ce", names), tmp_path / "o[u]t", split=all_in_train(names))

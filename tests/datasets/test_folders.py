@@ -128,6 +128,7 @@ def test_what_is_written_is_read_as_the_same(root: Path):
 
 
 def test_trainers_see_the_classes_of_labelme_files(root: Path):
+    pytest.importorskip("ultralytics")
     to = LabelMe(Source(root))
     to.file("train/1.jpg", [CAT, CAT])
     to.file("train/sub/1.jpg", [], flags={"zebra": True})

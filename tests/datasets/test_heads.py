@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,8 @@ from trainer_hooks.datasets.pictures import look_at
 from trainer_hooks.errors import DatasetError
 
 TURNED = {5, 6, 7, 8}
+# Before 13, which Python 3.10 can't have, Pillow aborts the process where this much stands before the picture.
+WRITES_ANY_HEAD = int(PIL.__version__.partition(".")[0]) >= 13
 
 # How JPEGs are written, and PNGs.
 jpegs = st.fixed_dictionaries(
@@ -34,7 +37,7 @@ jpegs = st.fixed_dictionaries(
         "icc_profile": st.sampled_from([b"", b"p" * 300, b"p" * 70_000]),
         "orientation": st.sampled_from([None, None, *range(10)]),
     }
-)
+).filter(lambda how: WRITES_ANY_HEAD or len(how["comment"]) < 5000 or len(how["icc_profile"]) < 70_000)
 pngs = st.fixed_dictionaries(
     {
         "mode": st.sampled_from(["1", "L", "LA", "P", "RGB", "RGBA", "I;16"]),
@@ -176,8 +179,7 @@ def test_ordinary_images_are_told_by_their_heads_alone() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "PNG, late", "WEBP", "TIFF"])
 def test_an_orientation_counts_where_the_readers_of_trainers_heed_it(tmp_path: Path, kind: str) -> None:
-    from ultralytics.utils.patches import imread
-
+    imread = pytest.importorskip("ultralytics.utils.patches").imread
     for orientation in (1, 3, 6, 8):
         how = {"mode": "RGB", "orientation": orientation}
         content = written(kind.partition(",")[0], (40, 24), how)
@@ -193,8 +195,7 @@ def test_an_orientation_counts_where_the_readers_of_trainers_heed_it(tmp_path: P
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "JPEG2000", "AVIF", "MPO"])
 def test_the_size_of_any_other_kind_is_as_ultralytics_finds_it(tmp_path: Path, kind: str) -> None:
-    from ultralytics.data.utils import check_image
-
+    check_image = pytest.importorskip("ultralytics.data.utils").check_image
     for orientation in (None, 1, 3, 6, 8):
         options = {}
         if orientation and kind not in ("BMP", "JPEG2000", "WEBP", "TIFF"):  # of the last two, see above

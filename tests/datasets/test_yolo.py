@@ -480,6 +480,7 @@ def test_rows_come_back_as_they_were(root: Path, task: str, way: str):
 
 @pytest.mark.parametrize("task", ["detection", "segmentation", "obb"])
 def test_what_is_read_is_what_ultralytics_reads(root: Path, task: str):
+    pytest.importorskip("ultralytics")
     random.seed(task)
     sizes = {"detection": [4], "segmentation": [6, 8, 30], "obb": [8]}[task]
     for number in range(20):

@@ -238,6 +238,16 @@ def test_an_answer_that_is_no_json_object_is_not_believed(server: PlatformServer
     assert "is CALLBACK_URL right?" in outcome.reason
 
 
+def test_an_answer_that_is_not_read_to_its_end_leaves_no_errors_of_asyncios(
+    server: PlatformServer, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.always(Reply(200, body=b"x" * (2 << 20)), path="logs")
+
+    try_once(server, run)
+
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+
+
 @pytest.mark.parametrize("reply", [Reply(200, body=b""), Reply(200, body=b"{}"), Reply(202, body=b' {"a": 1} ')])
 def test_an_empty_body_and_any_json_object_are_a_yes(server: PlatformServer, run: Run, reply: Reply) -> None:
     server.always(reply, path="logs")

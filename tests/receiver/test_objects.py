@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from typing import Any
 
 import httpx
@@ -30,6 +31,12 @@ def address(receiver: Receiver, name: str = "best.pt", job: str = "7") -> dict[s
 def put(url: str, content: Any) -> int:
     """Without any credential."""
     return httpx.put(url, content=content, trust_env=False, timeout=30).status_code
+
+
+def test_what_addresses_are_signed_with_is_its_owners_alone(locked: Receiver) -> None:
+    address(locked)
+    key = locked.directory / ".#receiver" / "signing.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
 def test_a_file_is_uploaded_by_nothing_but_its_address(locked: Receiver) -> None:

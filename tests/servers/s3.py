@@ -16,6 +16,12 @@ from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 BUCKET = "bucket"
+# As our own client: botocore before 1.36 does not know the options.
+_CHECKSUMS = {
+    name: "when_required"
+    for name in ("request_checksum_calculation", "response_checksum_validation")
+    if name in Config.OPTION_DEFAULTS
+}
 
 
 class S3Server(NamedTuple):
@@ -44,9 +50,8 @@ class S3Server(NamedTuple):
             aws_secret_access_key=self.secret_key,
             region_name="us-east-1",
             config=Config(
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
                 s3={"addressing_style": "path"},
+                **_CHECKSUMS,
             ),
         )
 

@@ -98,6 +98,8 @@ class Client:
     def close(self) -> None:
         """Close the connection."""
         self._loop.run_until_complete(self._http.aclose())
+        # httpx's, of answers that were not read to their end: asyncio would log an error for each.
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
     def _ask(

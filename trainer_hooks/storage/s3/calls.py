@@ -23,6 +23,10 @@ class NoSuchRange(StorageError):
     """The object ends before the range that was asked for."""
 
 
+class NothingDone(StorageError):
+    """The server said that all is well, and nothing of what it did: it took the request for another."""
+
+
 class Calls(Protocol):
     """An S3 client bound to one bucket. Operations have boto3's names, arguments and answers, and our errors."""
 

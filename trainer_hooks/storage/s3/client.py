@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from trainer_hooks.errors import InvalidSetting, MissingPackage, ObjectMissing, StorageError, StorageRefused
-from trainer_hooks.storage.s3.calls import Interrupted, NoSuchRange, UploadGone
+from trainer_hooks.storage.s3.calls import Interrupted, NoSuchRange, NothingDone, UploadGone
 
 try:
     import boto3.session
@@ -26,6 +26,13 @@ except ImportError as error:
     _missing = 'storage on S3 needs boto3: pip install "trainer-hooks[s3]"'
     raise MissingPackage(_missing) from error
 
+# Older servers refuse the newer checksums; what is stored is compared by MD5 instead. botocore before 1.36 has neither
+# them nor the options.
+_CHECKSUMS = {
+    name: "when_required"
+    for name in ("request_checksum_calculation", "response_checksum_validation")
+    if name in Config.OPTION_DEFAULTS
+}
 # For the callers' own threads besides the workers; a connection beyond these is closed after use.
 _CONNECTIONS = 32
 # Which of the two stores this is, nobody here knows.
@@ -63,14 +70,12 @@ def _config(endpoint: str | None) -> Config:
         retries={"mode": "standard", "total_max_attempts": 1},
         max_pool_connections=_CONNECTIONS,
         tcp_keepalive=True,
-        # Older servers refuse the newer checksums; what is stored is compared by MD5 instead.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
         s3={
             "addressing_style": "path" if endpoint else "auto",
             # The content is verified by its MD5; a SHA-256 for the signature would be a second pass over it.
             "payload_signing_enabled": False,
         },
+        **_CHECKSUMS,
     )
 
 
@@ -181,6 +186,8 @@ def _answered(error: ClientError, what: str) -> StorageError:
 def _kind(code: str, status: int) -> type[StorageError]:
     if code in _MISSING:
         return ObjectMissing
+    if not code and status == 200:  # noqa: PLR2004 - botocore 1.34 misses something in the answer; newer leave it out
+        return NothingDone
     if code == "NoSuchUpload":
         return UploadGone
     if code == "InvalidRange":

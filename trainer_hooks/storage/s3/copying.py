@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from trainer_hooks.errors import StorageError
-from trainer_hooks.storage.s3.calls import Calls, if_same
+from trainer_hooks.storage.s3.calls import Calls, NothingDone, if_same
 from trainer_hooks.storage.s3.parts import PART_SIZE_NAME, Part, in_parallel, own_metadata, plan
 
 
@@ -26,16 +26,19 @@ def copy_in_parts(
     def copy(part: Part) -> dict[str, Any]:
         request: dict[str, Any] = {"UploadId": upload, "PartNumber": part.number, "CopySource": source}
         request |= {"CopySourceRange": f"bytes={part.offset}-{part.last}", **if_same("CopySourceIfMatch", head)}
-        return {**calls("upload_part_copy", new_key, **request)["CopyPartResult"], "PartNumber": part.number}
+        answer = calls("upload_part_copy", new_key, **request)["CopyPartResult"]
+        if "ETag" not in answer:  # taken for the upload of an empty part
+            raise NothingDone
+        return {**answer, "PartNumber": part.number}
 
     try:
         with ThreadPoolExecutor(workers, thread_name_prefix="s3-copy") as pool:
             copied = in_parallel(pool, copy, parts)
-        if not all("ETag" in part for part in copied):  # taken for the upload of an empty part
-            calls("abort_multipart_upload", new_key, UploadId=upload)
-            return False
         listed = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in copied]
         calls("complete_multipart_upload", new_key, UploadId=upload, MultipartUpload={"Parts": listed})
+    except NothingDone:
+        calls("abort_multipart_upload", new_key, UploadId=upload)
+        return False
     except StorageError:
         calls("abort_multipart_upload", new_key, UploadId=upload)
         raise
