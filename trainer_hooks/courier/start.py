@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
@@ -21,7 +21,7 @@ import msgspec
 
 import trainer_hooks
 from trainer_hooks.courier.watch import ProcessWatch
-from trainer_hooks.delivery import DeliveryState, behind, load_courier, load_state
+from trainer_hooks.delivery import behind, load_courier, load_state
 from trainer_hooks.journal import Cursor, read_headers, sizes
 from trainer_hooks.settings import Settings, environment
 from trainer_hooks.shield import ask, harmless
@@ -44,7 +44,8 @@ class Delivery(Protocol):
     def wait(self, position: Cursor, timeout: float) -> bool:
         """Wait until all up to `position`, and what followed from it, is delivered; False if `timeout` came first.
 
-        Where no destination was ever reached, it waits for 5 s at most; where the courier has ended, not at all.
+        Where none of those that lack something was ever reached, it waits for 5 s at most; where the courier has ended,
+        not at all.
         """
         ...
 
@@ -209,16 +210,14 @@ def _wait_until_delivered(
         announced = courier is not None and courier.attempt == attempt
         gone = not is_working()  # asked before its states are read: what a courier that is gone has left is its last
         states = [load_state(run_directory, name) for name in courier.destinations] if courier and announced else []
-        if announced and not behind(_cursors(states), {**_end_of_courier(run_directory, attempt), **position}):
+        end = {**_end_of_courier(run_directory, attempt), **position}
+        late = [state for state in states if behind(iter([state.cursor]), end)]
+        if announced and not late:
             return True
-        nobody_there = all(state.reached is None and state.trouble for state in states)
+        nobody_there = all(state.reached is None and state.trouble for state in late)
         if gone or waited >= timeout or (waited >= _UNREACHED_TIMEOUT and nobody_there):
             return False
         time.sleep(_POLL)
-
-
-def _cursors(states: list[DeliveryState]) -> Iterator[Cursor]:
-    return (state.cursor for state in states)
 
 
 def _end_of_courier(run_directory: Path, attempt: int) -> Cursor:
