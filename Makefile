@@ -61,10 +61,11 @@ test-receiver: ## call the receiver in every way that its OpenAPI description al
 
 test-hosts: export TEST_HOSTS = lightning transformers
 test-hosts: VENV = .venv-hosts
-test-hosts: HOST_TESTS = $(addprefix tests/integrations/test_,promises.py end_to_end.py resume.py stop.py lightning.py transformers.py)
+test-hosts: IN = tests/integrations/test_
 test-hosts: ## the promises with Lightning and with Hugging Face's Trainer
 	@$(ENVIRONMENT) hosts
-	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(HOST_TESTS) $(ARGS)
+	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(addprefix $(IN),promises.py lightning.py transformers.py) $(ARGS)
+	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(addprefix $(IN),end_to_end.py resume.py stop.py) -m "not long" $(ARGS)
 	@$(RUN)/python -m pytest tests/pages/test_python.py tests/test_examples.py -k "lightning or huggingface" $(ARGS)
 
 test-ray: VENV = .venv-ray
