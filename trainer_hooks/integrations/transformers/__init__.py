@@ -36,7 +36,7 @@ _works: weakref.WeakKeyDictionary[Any, Work] = weakref.WeakKeyDictionary()
 
 def attach(opener: Opener) -> Callable[[], None]:
     """Attach to every trainer of this process, also to those that exist already."""
-    warn_if_untested("transformers", transformers.__version__, "5.0.0", "5.24.0")
+    warn_if_untested("transformers", transformers.__version__, "4.46.0", "5.24.0")
     handlers = {event: _for_known(event, handler) for event, handler in EVENTS.items()}
     patches = [
         Patch(CallbackHandler, "call_event", followed(handlers)),

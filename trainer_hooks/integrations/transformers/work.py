@@ -193,10 +193,8 @@ ON_EVERY_RANK = frozenset({"on_step_end", "on_epoch_end"})
 
 
 def _is_over(state: Any, control: Any) -> bool:
-    """Whether the epoch that the host leaves has come to its end, or to the one that is wanted."""
-    if state.epoch == int(state.epoch) or state.global_step >= state.max_steps:
-        return True
-    return control.should_epoch_stop and not control.should_training_stop
+    """Whether the epoch that the host leaves has come to its end, and isn't broken off by the end of the training."""
+    return not control.should_training_stop or state.epoch == int(state.epoch) or state.global_step >= state.max_steps
 
 
 def _primary(args: Any) -> str | None:
