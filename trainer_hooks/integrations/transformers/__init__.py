@@ -158,7 +158,7 @@ def _for_known(event: str, handler: Callable[..., None]) -> Callable[..., None]:
 
     def handle(announcer: Any, *announced: Any, **more: Any) -> None:
         work = _works.get(announcer)
-        if work is not None and (work.is_heard or (everywhere and work.depth)):
+        if work is not None and (work.depth if everywhere else work.is_heard):
             handler(work, *announced, **more)
 
     return handle
