@@ -17,6 +17,7 @@ from trainer_hooks.settings import (
     Settings,
     environment,
     main_process_rank,
+    ranks_here,
     ray_address,
     without_userinfo,
 )
@@ -459,3 +460,11 @@ def test_behind_a_block_of_variables_the_environment_is_what_it_was(monkeypatch)
 )
 def test_the_rank_is_what_the_launcher_has_set(environ, rank):
     assert main_process_rank(environ) == rank
+
+
+@pytest.mark.parametrize(
+    ("environ", "ranks"),
+    [({}, 1), ({"WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8"}, 8), ({"LOCAL_WORLD_SIZE": "none"}, 1)],
+)
+def test_how_many_ranks_are_here_is_what_torchrun_has_set(environ, ranks):
+    assert ranks_here(environ) == ranks
