@@ -50,7 +50,7 @@ def test_on_a_screen_and_in_plain_exports(shown: Path) -> None:
 
 
 def test_on_the_page_and_in_its_api(shown: Path) -> None:
-    pytest.importorskip("fastapi", reason="of the extra receiver")
+    pytest.importorskip("jinja2", reason="of the extra receiver")
     with Receiver(shown) as receiver:
         site = receiver.url.removesuffix("/api/v1")
         answers = [receiver.http.get(address) for address in [*(site + page for page in PAGES), *CALLS]]
