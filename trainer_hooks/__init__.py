@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trainer_hooks.integrations.mmengine import TrainerHook as TrainerHook
     from trainer_hooks.run import Run, current_run, get_checkpoint, start_run
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 __all__ = [
     "Autolog",
     "ErrorType",
