@@ -309,6 +309,7 @@ def test_a_checkpoint_is_stored_with_a_manifest_and_announced(run, storage):
         "final": False,
         "run": "r1",
         "attempt": record.attempt,
+        "folder": False,
     }
     assert run.said() == [
         CheckpointStored(
