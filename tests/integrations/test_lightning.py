@@ -16,7 +16,7 @@ from tests.hosts import scripts
 from tests.hosts.hosting import ENDS
 from tests.integrations.test_stop import assert_stopped, cancelled_on_the_way
 from tests.servers.platform import PlatformServer
-from trainer_hooks import Autolog, autolog
+from trainer_hooks import Autolog, autolog, current_run
 from trainer_hooks.events import (
     CheckpointSaved,
     EpochEnded,
@@ -89,6 +89,16 @@ def test_a_validation_that_is_not_of_this_epoch_is_not_told_with_it(attached: An
     assert [event.epoch for event in told(tmp_path, Validated)] == [2]
 
 
+def test_what_lies_within_an_epoch_is_told_with_what_is_finished(attached: Any, tmp_path: Path) -> None:
+    attached()
+    trainer = host.make_trainer(tmp_path, 2, val_check_interval=2)  # of four batches
+    trainer.callbacks = [ModelCheckpoint(dirpath=tmp_path / "kept", every_n_train_steps=2, save_top_k=-1)]
+    trainer.fit(host.Classifier(), host.loader(shuffle=True), host.loader())
+    points = [(0, 2), (1, None), (1, 6), (2, None)]
+    assert [(event.epoch, event.iteration) for event in told(tmp_path, Validated)] == points
+    assert [(event.epoch, event.iteration) for event in told(tmp_path, CheckpointSaved)] == points
+
+
 def test_the_start_says_what_is_trained_and_how(attached: Any, tmp_path: Path) -> None:
     attached()
     host.train(tmp_path, 2, accumulate_grad_batches=2)
@@ -122,6 +132,21 @@ def test_work_by_itself_is_a_run(attached: Any, tmp_path: Path, work: str, opera
         set() if work == "predict" else {f"{work[:3].replace('tes', 'test')}_sure"}
     )
     assert told(tmp_path, RunCompleted)
+
+
+def test_a_test_within_a_training_belongs_to_that(attached: Any, tmp_path: Path) -> None:
+    attached()
+    trainer = host.make_trainer(tmp_path, 2)
+    open_afterwards = []
+    trainer.callbacks += [
+        host.calls(lambda _: trainer.test(host.Classifier(), host.loader()), ["on_fit_end"]),
+        host.calls(lambda _: open_afterwards.append(current_run() is not None), ["on_fit_end"]),
+    ]
+    trainer.fit(host.Classifier(), host.loader(shuffle=True), host.loader())
+    (run,) = list_runs(tmp_path / "trainer_runs")
+    assert open_afterwards == [True]
+    assert len(told(tmp_path, RunStarted)) == len(told(tmp_path, RunCompleted)) == 1
+    assert read_history(run).latest.state.epoch == 2
 
 
 def test_a_failing_test_is_a_failed_run(attached: Any, tmp_path: Path) -> None:

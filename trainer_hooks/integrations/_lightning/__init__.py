@@ -103,7 +103,10 @@ class _Working(Observer):
 
     def before(self, trainer: Any, model: Any = None, *more: Any, **options: Any) -> None:
         opener, works = self._wrapping.opener, self._wrapping.works
-        if opener is None or (trainer in works and works[trainer].goes_on):
+        if trainer in works:  # a test within a training, say: it belongs to that
+            works[trainer].depth += 1
+            return
+        if opener is None:
             return
         checkpoint = given_checkpoint(trainer, self._operation, more, options)
         resuming = self._operation == "training" and not checkpoint and self._resume(trainer, model, opener)
@@ -113,14 +116,22 @@ class _Working(Observer):
             works[trainer].distrust = trust_checkpoints()
 
     def returned(self, _: Any, trainer: Any, *__: Any, **___: Any) -> None:
-        work = self._wrapping.works.pop(trainer, None)
+        work = self._left(trainer)
         if work is not None:
             work.completed(trainer)
 
     def raised(self, error: BaseException, trainer: Any, *_: Any, **__: Any) -> None:
-        work = self._wrapping.works.pop(trainer, None)
+        work = self._left(trainer)
         if work is not None:
             work.failed(trainer, error)
+
+    def _left(self, trainer: Any) -> Work | None:
+        """The work that the trainer has left by its outermost call; None where it goes on."""
+        work = self._wrapping.works.get(trainer)
+        if work is None:
+            return None
+        work.depth -= 1
+        return None if work.depth else self._wrapping.works.pop(trainer)
 
     def _resume(self, trainer: Any, model: Any, opener: Opener) -> bool:
         """With `resume="auto"`: have the host go on from the run's newest checkpoint."""

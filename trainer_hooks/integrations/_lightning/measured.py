@@ -1,4 +1,4 @@
-"""The host's own records of what it measures, as plain names and values.
+"""The host's own records of how far it is and of what it measures, as plain names and values.
 
 Nothing is computed here that the host has not: to compute an epoch's mean is a collective operation, and only the main
 rank asks.
@@ -30,3 +30,13 @@ def learning_rates(trainer: Any) -> dict[str, Any]:
 def known(trainer: Any) -> dict[str, Any]:
     """The newest of all that was logged, by every loop; the host's public `callback_metrics` would compute."""
     return dict(trainer._logger_connector._callback_metrics)  # noqa: SLF001
+
+
+def finished(trainer: Any) -> dict[str, int]:
+    """How many epochs are, at a validation or a checkpoint; within an epoch, how many of the optimizer's steps, too."""
+    progress = trainer.fit_loop.epoch_progress.current
+    if progress.started == progress.completed:
+        return {"epoch": progress.completed}
+    if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:  # the host counts it when its hooks are through
+        return {"epoch": progress.completed + 1}
+    return {"epoch": progress.completed, "iteration": trainer.global_step}

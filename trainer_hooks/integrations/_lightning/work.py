@@ -12,7 +12,13 @@ from typing import Any
 from trainer_hooks.events import Operation
 from trainer_hooks.integrations._lightning.checkpoints import is_better, is_written_later, monitored, names_of
 from trainer_hooks.integrations._lightning.description import epochs_to_come, output_folder
-from trainer_hooks.integrations._lightning.measured import known, learning_rates, of_this_iteration, of_this_loop
+from trainer_hooks.integrations._lightning.measured import (
+    finished,
+    known,
+    learning_rates,
+    of_this_iteration,
+    of_this_loop,
+)
 from trainer_hooks.run import Run
 from trainer_hooks.shield import attempt
 
@@ -26,6 +32,8 @@ class Work:
         """`hear_iterations` has `iteration_ended` called from then on."""
         self.run = run
         self.goes_on = True
+        self.depth = 1
+        """How many of the trainer's calls are inside each other."""
         self.distrust: Callable[[], None] | None = None
         """To be called once the checkpoint that it resumes from is loaded."""
         self._operation = operation
@@ -99,7 +107,7 @@ class Work:
         if self._operation == "training":
             self._judged = metrics
             best = self._is_best or attempt("comparing with the best", is_better, trainer, metrics)
-            point = {"epoch": trainer.current_epoch + 1, "is_best": best}
+            point = {**finished(trainer), "is_best": best}
         self._latest = {**self._latest, **metrics}
         primary = next((name for name in monitored(trainer) if name in metrics), None)
         self.run.log_validation(metrics, primary=primary, **point)
@@ -116,7 +124,7 @@ class Work:
         if not names:
             return
         self._is_best = self._is_best or "best" in names
-        told = {"names": names, "epoch": trainer.current_epoch + 1, "metrics": known(trainer)}
+        told = {"names": names, "metrics": known(trainer), **finished(trainer)}
         if is_written_later(trainer):
             self._late = {other: of for other, of in self._late.items() if of["names"] != names}
             self._late[place] = told
