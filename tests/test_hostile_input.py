@@ -443,7 +443,7 @@ def test_no_value_costs_an_event_or_makes_a_line_that_can_not_be_read(value, fil
     last = events(run)[-1]
     assert isinstance(last, RunCompleted)
     assert last.metrics["loss"] == 0.5
-    if isinstance(value, float):
+    if issubclass(type(value), float):  # isinstance would ask the value for its class, which may raise
         assert of_kind(run, EpochEnded)[0].metrics["it"] == (value if math.isfinite(value) else last.metrics["it"])
     assert_readable(run)
 
