@@ -110,8 +110,9 @@ docs: ## the pages as a site, in build/site; a link that leads nowhere is an err
 	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --quiet $(ARGS)
 	@echo "$(CURDIR)/build/site/index.html"
 
+compatibility: VENV = .venv-hosts
 compatibility: ## try other Pythons, and many versions of the libraries and frameworks (hours; needs a package index; ARGS=mmengine for that alone)
-	@$(ENVIRONMENT) test
+	@$(ENVIRONMENT) hosts
 	@$(RUN)/python tools/compatibility.py $(ARGS) --output docs/compatibility.md
 
 check: lint test ## lint and test: what has to pass before a commit

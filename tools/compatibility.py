@@ -1,7 +1,7 @@
 """Try trainer_hooks with many versions of what it works with, and write what came of it.
 
     python tools/compatibility.py [pythons] [--python /path/to/python3.12 …] [--output docs/compatibility.md]
-    python tools/compatibility.py [ultralytics] [mmengine] [--versions 8.3.0 8.4.190] [--output docs/compatibility.md]
+    python tools/compatibility.py [ultralytics] [mmengine] [lightning] [--versions 8.3.0 …] [--output …]
 
 With nothing named, all of it: some hours, for a machine at night. `compatibility_pythons.py` says what is done with the
 Pythons. Each version of a framework is put beside this environment by `pip install --target`, in a temporary folder.

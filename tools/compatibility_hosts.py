@@ -197,6 +197,28 @@ def _mmengine_checkpoints(scene: Scene) -> bool:
     )
 
 
+# Lightning
+
+
+def _lightning_epochs(scene: Scene) -> bool:
+    return bool(_epochs_of(scene.told(), {"train_loss", "val_sure", "lr/pg0"}))
+
+
+def _lightning_validations(scene: Scene) -> bool:
+    told = [event for event in scene.told() if isinstance(event, Validated)]
+    return [event.epoch for event in told] == [1, 2] and all(event.metrics.keys() == {"val_sure"} for event in told)
+
+
+def _lightning_checkpoints(scene: Scene) -> bool:
+    stored, left = _stored(scene.told()), scene.folder / "out"
+    (best,) = left.glob("epoch=*.ckpt")
+    return (
+        stored.keys() == {"last", "best"}
+        and _is_stored_as_left(stored["last"], left / "last.ckpt")
+        and _is_stored_as_left(stored["best"], best)
+    )
+
+
 HOSTS = {
     host.name: host
     for host in (
@@ -278,6 +300,30 @@ HOSTS = {
                 "failure seen": ("--hook", "--do", "raise", "--at", "before_train_iter", "--epoch", "2"),
             },
             old_libraries=("setuptools<81",),
+        ),
+        Host(
+            name="lightning",
+            title="Lightning",
+            package="lightning",
+            versions=["2.2.0", "2.2.5", "2.3.3", "2.4.0", "2.5.0", "2.5.5", "2.6.0"],
+            explained={
+                "epochs right": "each epoch is told exactly once and in order, with its loss, its validation and its "
+                "learning rate, and the run has completed.",
+                "validations right": "each is told once, with its epoch; the check before the training is none.",
+                "checkpoints": "`last` and `best` are in storage, byte for byte the files that the host has left.",
+                "failure seen": "an exception of the user's has ended the run as failed.",
+            },
+            helps=lambda _: (Help(),),
+            environment=lambda _: {},
+            succeeding=("--autolog",),
+            judged={
+                "epochs right": _lightning_epochs,
+                "validations right": _lightning_validations,
+                "checkpoints": _lightning_checkpoints,
+                "failure seen": Scene.has_failed,
+            },
+            others={"failure seen": ("--autolog", "--do", "raise", "--at", "on_train_batch_start", "--epoch", "2")},
+            old_libraries=("setuptools<81",),  # before 2.4 it imports pkg_resources
         ),
     )
 }
