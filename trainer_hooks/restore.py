@@ -31,7 +31,15 @@ from trainer_hooks.folders import SUFFIX, UNPACKED, last_modified, size_of, unpa
 from trainer_hooks.history import Attempt, RunHistory, read_history
 from trainer_hooks.journal import read_records
 from trainer_hooks.process import is_alive, this_process
-from trainer_hooks.settings import Settings, has_other_ranks, is_on_one_machine, launch_id, main_process_rank
+from trainer_hooks.settings import (
+    Settings,
+    checkpoint_above,
+    has_other_ranks,
+    is_on_one_machine,
+    launch_id,
+    main_process_rank,
+    run_above,
+)
 from trainer_hooks.shield import resuming
 from trainer_hooks.storage import open_configured
 
@@ -106,6 +114,20 @@ def restore(settings: Settings) -> Restored | None:
     with resuming():
         history = _before_this_launch(settings.root / safe_name(run))
         return None if history is not None and _begins_anew(history) else _newest(settings, run, history)
+
+
+def is_launched_within_a_run() -> bool:
+    """Whether this is a rank that a process has launched whose run it is part of: that one says what all go on from."""
+    return run_above() is not None and main_process_rank() != 0
+
+
+def restored_above() -> Restored | None:
+    """What the process goes on from that has launched this rank; None where it begins anew."""
+    path, place = checkpoint_above(), run_above()
+    if path is None or place is None:
+        return None
+    directory, attempt = place
+    return Restored(path=path, folder=directory / _FOLDER, run=directory.name, name=_LAST, attempt=attempt)
 
 
 def newest_checkpoint(settings: Settings) -> Restored | None:

@@ -286,6 +286,18 @@ class TestRanks:
         (failed,) = told(tmp_path, RankFailed)
         assert (failed.rank, failed.message) == (1, "the user's own error")
 
+    def test_both_go_on_from_the_same_checkpoint(self, tmp_path: Path) -> None:
+        named = {"TRAINER_HOOKS_RUN_ID": "r", "TRAINER_HOOKS_RESUME": "auto"}
+        failing = ["--do", "raise in rank 1", "--at", "on_train_epoch_start", "--epoch", "2"]
+        assert self.run(tmp_path, *failing, **named).returncode != 0
+        done = self.run(tmp_path, **named)
+        assert done.returncode == 0, done.stderr
+        assert "is at work in another process" not in done.stderr
+        (run,) = list_runs(tmp_path / "trainer_runs")
+        first, second = read_history(run).attempts
+        assert (first.status, second.status, second.state.epoch) == ("failed", "completed", 2)
+        assert [event.epoch for event in told(tmp_path, EpochEnded)] == [1, 2]
+
     def test_where_processes_are_spawned_the_start_and_the_end_are_told(self, tmp_path: Path) -> None:
         where = {"TRAINER_HOOKS_DIR": f"{tmp_path}/trainer_runs"}
         spawned = ["--autolog", "--devices", "2", "--strategy", "ddp_spawn"]

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from trainer_hooks.errors import MissingPackage, UnknownFramework
-from trainer_hooks.restore import Restored, restore
+from trainer_hooks.restore import Restored, is_launched_within_a_run, restore, restored_above
 from trainer_hooks.run import Run, open_run, surrounding_run
 from trainer_hooks.settings import Settings
 
@@ -74,7 +74,9 @@ class OwnOpener:
     def restore(self) -> Restored | None:
         """See `Opener`. A training that is part of a run goes on from where that one does."""
         around = surrounding_run()
-        if around is not None:
+        if is_launched_within_a_run():
+            self._restored = restored_above()
+        elif around is not None:
             self._restored = around.checkpoint_for_training()
         else:
             self._restored = restore(self.settings) if self.settings.resumes else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, get_args
 
@@ -153,9 +154,15 @@ class Run(Endable):
         return str(self._claim.directory), self._claim.attempt
 
     @contextlib.contextmanager
-    def heard_by_children(self) -> Iterator[None]:
-        """Within this block, runs of processes that this one starts are told as part of this one (see `open_run`)."""
-        with told_to_children(self._claim.directory, self.attempt) if self._claim else contextlib.nullcontext():
+    def heard_by_children(self, goes_on_from: Path | None = None) -> Iterator[None]:
+        """Within this block, runs of processes that this one starts are told as part of this one (see `open_run`).
+
+        `goes_on_from` is the restored checkpoint of a training whose other ranks they are: all go on from the same.
+        """
+        if self._claim is None:
+            yield
+            return
+        with told_to_children(self._claim.directory, self.attempt, goes_on_from):
             yield
 
     def training_completed(self, metrics: Mapping[str, Any] | None = None) -> None:

@@ -16,6 +16,7 @@ import logging
 import sys
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from trainer_hooks.attempts import find_run_by_output
@@ -108,10 +109,11 @@ class _Working(Observer):
             return
         if opener is None:
             return
-        checkpoint = given_checkpoint(trainer, self._operation, more, options)
-        resuming = self._operation == "training" and not checkpoint and self._resume(trainer, model, opener)
-        self._begin(trainer, model, opener, checkpoint)
-        if resuming:
+        trains = self._operation == "training"
+        checkpoint = given_checkpoint(trainer, more, options) if trains else None
+        restored = self._resume(trainer, model, opener) if trains and not checkpoint else None
+        self._begin(trainer, model, opener, checkpoint, restored)
+        if restored is not None:
             # The host's checkpoints hold more than weights; this one is our own, verified.
             works[trainer].distrust = trust_checkpoints()
 
@@ -133,31 +135,33 @@ class _Working(Observer):
         work.depth -= 1
         return None if work.depth else self._wrapping.works.pop(trainer)
 
-    def _resume(self, trainer: Any, model: Any, opener: Opener) -> bool:
+    def _resume(self, trainer: Any, model: Any, opener: Opener) -> Path | None:
         """With `resume="auto"`: have the host go on from the run's newest checkpoint."""
         try:
             restored = opener.restore()
         except CannotResume as error:
-            self._begin(trainer, model, opener, None)
+            self._begin(trainer, model, opener)
             self._wrapping.works.pop(trainer).failed(trainer, error)
             raise
-        if restored is not None:
-            trainer.ckpt_path = str(restored.path)
-        return restored is not None
+        if restored is None:
+            return None
+        trainer.ckpt_path = str(restored.path)
+        return restored.path
 
-    def _begin(self, trainer: Any, model: Any, opener: Opener, checkpoint: str | None) -> None:
+    def _begin(
+        self, trainer: Any, model: Any, opener: Opener, checkpoint: str | None = None, restored: Path | None = None
+    ) -> None:
         """Open the trainer's run and tell that its work starts."""
-        folder = folder_of(checkpoint) if checkpoint and self._operation == "training" else None
+        folder = folder_of(checkpoint) if checkpoint else None
         resumed = (
             attempt("looking for the resumed run", find_run_by_output, opener.settings.root, folder) if folder else None
         )
         run = opener(resumed=resumed)
         run.let_host_end_the_process()
-        self._wrapping.works[trainer] = Work(run, self._operation, self._wrapping.hear_iterations)
+        self._wrapping.works[trainer] = Work(run, self._operation, self._wrapping.hear_iterations, restored)
         if run.is_heard:
             described = attempt("describing the trainer", describe, trainer, model, self._operation) or {}
-            told = checkpoint if self._operation == "training" else None
-            run.started(operation=self._operation, resumed_from=told, **described)
+            run.started(operation=self._operation, resumed_from=checkpoint, **described)
 
 
 class _EpochEnding(Observer):

@@ -27,8 +27,8 @@ _OPTIONS = (
     "precision",
     "world_size",
 )
-_CKPT_PATH = {"training": 3, "validation": 1, "test": 1, "inference": 2}
-"""Which argument behind the model the path of a checkpoint is."""
+_CKPT_PATH = 3
+"""Which argument of `fit` behind the model the path of a checkpoint is."""
 
 
 def describe(trainer: Any, model: Any, operation: Operation) -> dict[str, Any]:
@@ -60,11 +60,10 @@ def output_folder(trainer: Any) -> str | None:
     return os.fspath(found) if found else None
 
 
-def given_checkpoint(trainer: Any, operation: str, more: Sequence[Any], options: Mapping[str, Any]) -> str | None:
-    """The checkpoint that the user has the host begin with; a word like "last" is left to the host."""
-    place = _CKPT_PATH[operation]
-    given = options.get("ckpt_path") or (more[place] if len(more) > place else None) or trainer.ckpt_path
-    return os.fspath(given) if given else None
+def given_checkpoint(trainer: Any, more: Sequence[Any], options: Mapping[str, Any]) -> str | None:
+    """The checkpoint that the user has `fit` go on from; a word like "last" is left to the host."""
+    given = options.get("ckpt_path") or (more[_CKPT_PATH] if len(more) > _CKPT_PATH else None) or trainer.ckpt_path
+    return str(given) if given else None
 
 
 def folder_of(checkpoint: str) -> str | None:

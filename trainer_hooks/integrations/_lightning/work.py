@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from trainer_hooks.events import Operation
@@ -28,8 +29,10 @@ _log = logging.getLogger("trainer_hooks")
 class Work:
     """One work, and how far it has been told."""
 
-    def __init__(self, run: Run, operation: Operation, hear_iterations: Callable[[], None]) -> None:
-        """`hear_iterations` has `iteration_ended` called from then on."""
+    def __init__(
+        self, run: Run, operation: Operation, hear_iterations: Callable[[], None], goes_on_from: Path | None
+    ) -> None:
+        """`hear_iterations` has `iteration_ended` called from then on; `goes_on_from` is what has been restored."""
         self.run = run
         self.goes_on = True
         self.depth = 1
@@ -47,7 +50,7 @@ class Work:
         self._late: dict[str, dict[str, Any]] = {}
         self._strange: set[str] = set()
         self._until_the_end = contextlib.ExitStack()
-        self._until_the_end.enter_context(run.heard_by_children())  # the ranks that Lightning's launcher starts
+        self._until_the_end.enter_context(run.heard_by_children(goes_on_from))  # ranks that Lightning launches
 
     @property
     def is_heard(self) -> bool:
@@ -135,17 +138,17 @@ class Work:
 
     def completed(self, trainer: Any) -> None:
         """The work is over as it should; or by a Ctrl-C, of which Lightning said nothing before 2.4."""
-        self._over(trainer)
+        attempt("leaving the trainer", self._over, trainer)
         if trainer.interrupted:
             self.run.training_ended_with(KeyboardInterrupt())
             return
         # Where the host has spawned its processes, all that is known here is what it has brought back.
-        self.run.training_completed(self._latest or known(trainer))
+        self.run.training_completed(self._latest or attempt("reading the last metrics", known, trainer))
 
     def failed(self, trainer: Any, error: BaseException) -> None:
         """The work is over by this; of a Ctrl-C the host makes an exit."""
-        self._over(trainer)
-        self.run.note_iteration(trainer.global_step or None)
+        attempt("leaving the trainer", self._over, trainer)
+        self.run.note_iteration(attempt("asking how far it was", lambda: trainer.global_step or None))
         cause = error.__context__
         self.run.training_ended_with(cause if isinstance(cause, KeyboardInterrupt) else error)
 

@@ -49,6 +49,7 @@ class Work:
         self._of_iterations: dict[str, Any] = {}
         self._logged_at = self._told_at = 0
         self._judged: tuple[int, dict[str, Any]] = (0, {})
+        self._ranks_write = True
 
     @property
     def is_heard(self) -> bool:
@@ -121,8 +122,8 @@ class Work:
     def checkpoint_written(self, args: Any, state: Any, folder: str) -> None:
         """A folder named by the step; `state` knows which step was the best so far."""
         path = os.path.join(folder, f"checkpoint-{state.global_step}")  # noqa: PTH118 - as the host joins them
-        if not args.save_only_model:
-            _wait_for_ranks(path)
+        if self._ranks_write and not args.save_only_model and self.run.settings.storage_uri is not None:
+            self._ranks_write = _have_ranks_written(path)
         judged = self._judged[1] if self._judged[0] == state.global_step else {}
         names = ["last", "best"] if _best_step(state) == state.global_step else ["last"]
         metrics = {**self._of_epoch, **judged}
@@ -220,13 +221,17 @@ def _best_step(state: Any) -> int | None:
     return step or (int(named) if named.isdecimal() else None)
 
 
-def _wait_for_ranks(folder: str) -> None:
-    """Until the other ranks of this machine have put their random states beside what the main one has written.
+def _have_ranks_written(folder: str) -> bool:
+    """Wait until the other ranks of this machine have put their random states beside what the main one has written.
 
-    They do it without a barrier, some milliseconds later; and what they never write is not waited for long.
+    They do it without a barrier, some milliseconds later, and the copy is to have them. False after a few seconds: they
+    never will, and no later checkpoint is to wait for it.
     """
     deadline = time.monotonic() + _MOST_FOR_RANKS
     for rank in range(1, ranks_here()):
         # A zip's directory comes last.
-        while not zipfile.is_zipfile(f"{folder}/rng_state_{rank}.pth") and time.monotonic() < deadline:
+        while not zipfile.is_zipfile(f"{folder}/rng_state_{rank}.pth"):
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(_LOOK_EVERY)
+    return True
