@@ -25,7 +25,7 @@ from trainer_hooks import datasets
 from trainer_hooks.datasets.caching.cache import Cache, key_of
 from trainer_hooks.datasets.caching.inventory import cached, prune, verify
 from trainer_hooks.datasets.caching.manifest import all_damage, record_of
-from trainer_hooks.datasets.caching.workplace import Origin, Workplace, last_sign_of_life
+from trainer_hooks.datasets.caching.workplace import Origin, Workplace, last_sign_of_life, this_host
 from trainer_hooks.errors import DatasetError, InvalidSetting
 from trainer_hooks.settings import Settings
 
@@ -141,16 +141,25 @@ def test_what_a_failed_one_leaves_the_next_one_uses_and_a_pruning_removes(settin
     assert left_over(settings) == []
 
 
+def test_a_workplace_whose_process_was_killed_as_it_was_made_is_taken_over(settings: Settings):
+    temporary = settings.cache_root / "temp"
+    (temporary / f"{key_of(of='race')}.{this_host()}.0123456789abcdef").mkdir(parents=True)
+    assert Cache(settings).obtain(key_of(of="race"), racing.filler(3)).files == 3
+    assert left_over(settings) == []
+    (temporary / f"{key_of(of='race')}.{this_host()}.0123456789abcdef").mkdir()
+    prune(settings)
+    assert left_over(settings) == []
+
+
 def test_old_leftovers_go_with_the_next_download_even_if_the_clock_has_jumped(settings: Settings, version: str):
     for name, age in (("old", 2 * 86_400), ("future", -2 * 86_400), ("new", 60)):
-        journal = settings.cache_root / f"temp/{name}.0123456789abcdef/journal"
+        journal = settings.cache_root / f"temp/{name}.{this_host()}.0123456789abcdef/journal"
         write(journal, b"")
-        (journal.parent / "owner").write_text(Path("/proc/sys/kernel/random/boot_id").read_text())
         for path in journal.parent.iterdir():
             os.utime(path, (time.time() - age, time.time() - age))
     write(settings.cache_root / "trash/1/file", b"")
     fetch(settings, version)
-    assert left_over(settings) == ["temp/new.0123456789abcdef"]
+    assert left_over(settings) == [f"temp/new.{this_host()}.0123456789abcdef"]
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------
@@ -454,9 +463,8 @@ def test_what_a_killed_process_left_goes_for_one_that_needs_the_room(store: Path
         if isinstance(disk, LimitedDisk):
             pytest.skip("nothing can be mounted here")
         settings = settings_for(tmp_path, dataset_cache=str(disk.path / "cache"))
-        left = settings.cache_root / "temp/killed.0123456789abcdef"
+        left = settings.cache_root / f"temp/killed.{this_host()}.0123456789abcdef"
         write(left / "files/1.jpg", bytes(12_000_000))
-        write(left / "owner", Path("/proc/sys/kernel/random/boot_id").read_bytes())
         assert fetch(settings).files == 5
         assert not left.exists()
 
@@ -478,7 +486,7 @@ def test_a_process_shows_that_it_lives_while_no_file_comes(settings: Settings, m
     monkeypatch.setattr("trainer_hooks.datasets.caching.workplace._SHOWN_EVERY", 0.01)
 
     def plan(workplace: Workplace) -> Origin:
-        os.utime(workplace.path / "owner", (1, 1))
+        os.utime(workplace.path / "alive", (1, 1))
         wait_until(lambda: last_sign_of_life(workplace.path) > 1e9)
         return racing.filler(1)(workplace)
 

@@ -1,7 +1,7 @@
-"""Where an entry of the cache is put together, out of sight: `temp/<key>.<token>/`, renamed whole when it is finished.
+"""Where an entry of the cache is put together, out of sight, to be renamed whole when it is finished.
 
-Each file that has come whole has its line in a journal. What a killed process leaves is taken over by the next one that
-fetches the same: by a rename, which only one can win.
+It is `temp/<key>.<host>.<token>/`. Each file that has come whole has its line in a journal. What a killed process
+leaves is taken over by the next one that fetches the same: by a rename, which only one can win.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
+import hashlib
 import os
 import secrets
 import shutil
@@ -36,7 +38,7 @@ from trainer_hooks.files import sync_file, write_whole
 
 TEMPORARY = "temp"
 _JOURNAL = "journal"
-_OWNER = "owner"
+_ALIVE = "alive"
 # Whether another host still works on what it has begun, no lock tells here; so long without a sign of life, it doesn't.
 _SILENCE = 600.0
 _SHOWN_EVERY = 30.0
@@ -144,7 +146,7 @@ class Workplace:
         _sync_file_system(self.path)
         self.path.rename(entry)
         sync_file(entry.parent)
-        for name in (_JOURNAL, _OWNER):
+        for name in (_JOURNAL, _ALIVE):
             (entry / name).unlink(missing_ok=True)
         return about, lease
 
@@ -205,12 +207,13 @@ def open_workplace(root: Path, key: str, *, take_over: bool) -> Iterator[Workpla
 
     For `take_over` the caller must hold the lock of the key. After an error it stays, for the next attempt.
     """
-    path = root / TEMPORARY / f"{key}.{secrets.token_hex(8)}"
+    # Of which host it is, is told by its name: a kill can't part the two. Without the lock it is told by none, for then
+    # nobody can tell by the lock that this process is gone.
+    path = root / TEMPORARY / f"{key}.{this_host() if take_over else 'unlocked'}.{secrets.token_hex(8)}"
     left = (path for path in workplaces(root, key) if is_left(path)) if take_over else ()
-    if not any(_renamed(before, path) for before in left):
-        (path / FILES).mkdir(parents=True)
-    # Without the lock, nobody can tell by it that this process is gone.
-    (path / _OWNER).write_text(_host() if take_over else "")
+    any(_renamed(before, path) for before in left)
+    (path / FILES).mkdir(parents=True, exist_ok=True)  # one that was killed at once has left none
+    (path / _ALIVE).touch()
     workplace = Workplace(path, key)
     over = threading.Event()
     threading.Thread(target=_show_life, args=(workplace, over), name="dataset", daemon=True).start()
@@ -229,7 +232,7 @@ def _show_life(workplace: Workplace, over: threading.Event) -> None:
             count, since = workplace.count, time.monotonic()
         if time.monotonic() - since < _LONGEST_STEP:
             with contextlib.suppress(OSError):  # renamed, and about to be over
-                os.utime(workplace.path / _OWNER)
+                os.utime(workplace.path / _ALIVE)
 
 
 def workplaces(root: Path, key: str | None = None) -> list[Path]:
@@ -241,10 +244,7 @@ def workplaces(root: Path, key: str | None = None) -> list[Path]:
 
 def is_left(workplace: Path) -> bool:
     """Whether nobody is at work there any more, if nobody holds the lock of its key on this host."""
-    with contextlib.suppress(OSError):
-        if (workplace / _OWNER).read_text() == _host():
-            return True
-    return silence(workplace) > _SILENCE
+    return f".{this_host()}." in workplace.name or silence(workplace) > _SILENCE
 
 
 def silence(workplace: Path) -> float:
@@ -260,7 +260,7 @@ def silence(workplace: Path) -> float:
 def last_sign_of_life(workplace: Path) -> float:
     """When somebody was at work there, in seconds since 1970; 0 where nothing tells."""
     times = [0.0]
-    for path in (workplace / _JOURNAL, workplace / _OWNER):
+    for path in (workplace / _JOURNAL, workplace / _ALIVE):
         with contextlib.suppress(OSError):
             times.append(path.stat().st_mtime)
     with contextlib.suppress(OSError):
@@ -303,12 +303,14 @@ def _renamed(before: Path, after: Path) -> bool:
     return True
 
 
-def _host() -> str:
+@functools.cache
+def this_host() -> str:
     """Which kernel this is: the one that knows who holds a lock, in whatever container."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text()
+        name = Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:
-        return os.uname().nodename
+        name = os.uname().nodename
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def _make_shared(path: Path) -> None:
