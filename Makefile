@@ -64,7 +64,7 @@ test-hosts: VENV = .venv-hosts
 test-hosts: IN = tests/integrations/test_
 test-hosts: ## the promises with Lightning and with Hugging Face's Trainer
 	@$(ENVIRONMENT) hosts
-	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(addprefix $(IN),promises.py lightning.py transformers.py) $(ARGS)
+	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(addprefix $(IN),promises.py lightning.py transformers.py transformers_heirs.py) $(ARGS)
 	@$(RUN)/python -m pytest -n $(JOBS) --dist worksteal $(addprefix $(IN),end_to_end.py resume.py stop.py) -m "not long" $(ARGS)
 	@$(RUN)/python -m pytest tests/pages/test_python.py tests/test_examples.py -k "lightning or huggingface" $(ARGS)
 

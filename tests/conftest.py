@@ -19,6 +19,7 @@ from trainer_hooks.settings import AUTOLOG, ENVIRONMENT
 _NEED = {
     "downstream": "mmdet",
     "integrations/test_transformers.py": "transformers",
+    "integrations/test_transformers_heirs.py": "trl",
     "actions/test_action.py": "torch",
     "actions/test_document.py": "torch",
     "datasets/test_cases.py": "torch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from typing import cast, get_args
 
@@ -25,6 +26,12 @@ def describe(
         exception=redactor.text(_qualified_name(exception)) if exception is not None else None,
         traceback=redactor.word(text) or None,
     )
+
+
+def is_pruning(error: BaseException) -> bool:
+    """Whether a search for hyper-parameters gives its trial up by it, which is no failure: Optuna's `TrialPruned`."""
+    pruned = getattr(sys.modules.get("optuna.exceptions"), "TrialPruned", None)
+    return isinstance(pruned, type) and issubclass(type(error), pruned)
 
 
 def _known(error_type: ErrorKind | None) -> ErrorKind | None:

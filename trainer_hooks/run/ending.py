@@ -19,7 +19,7 @@ from trainer_hooks.events import (
     RunInterrupted,
     SignalReceived,
 )
-from trainer_hooks.failures import describe
+from trainer_hooks.failures import describe, is_pruning
 from trainer_hooks.faults import stacks
 from trainer_hooks.history import state_of
 from trainer_hooks.journal import read_headers, read_records
@@ -108,7 +108,7 @@ class Endable(Stoppable):
         self._end(tell, RunInterrupted(reason=_UNTOLD))
 
     def end_with(self, error: BaseException) -> None:
-        """End the run as what left it says: interrupted by a signal, Ctrl-C or an exit without fault; else failed."""
+        """End the run as what left it says: interrupted by signal, Ctrl-C, search or faultless exit; else failed."""
         asked_to_stop = isinstance(error, (KeyboardInterrupt, SystemExit))
         if self._signal and (asked_to_stop or time.monotonic() - self._signalled <= _DIES_WITHIN):
             self.interrupt(self._signal)
@@ -118,6 +118,8 @@ class Endable(Stoppable):
             self.interrupt("the script exited before the work was done")
         elif isinstance(error, SystemExit):
             self.fail(error, exit_status=exit_status_of(error))
+        elif is_pruning(error):
+            self.interrupt("pruned by the search")
         else:
             self.fail(error)
 
