@@ -15,7 +15,7 @@ RUN = $(abspath $(VENV))/bin
 DEMO = $(CURDIR)/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-long test-page test-export test-hosts test-postgres test-ray test-receiver test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-peers bench-trackers bench-datasets bench-receiver
+.PHONY: help demo docs test test-long test-page test-export test-hosts test-postgres test-ray test-receiver test-ceph test-mmdet test-mmcv chaos soak compatibility lint check bench bench-hosts bench-peers bench-trackers bench-datasets bench-receiver
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,11 @@ check: lint test ## lint and test: what has to pass before a commit
 bench: ## measure against the budgets
 	@$(ENVIRONMENT) test
 	@$(RUN)/python benchmarks/run_all.py $(ARGS)
+
+bench-hosts: VENV = .venv-hosts
+bench-hosts: ## what an epoch costs in Lightning and in Hugging Face's Trainer
+	@$(ENVIRONMENT) hosts
+	@$(RUN)/python benchmarks/epoch_callback.py $(ARGS)
 
 bench-peers: VENV = .venv-peers
 bench-peers: ## what MMEngine's own backends cost a training, beside ours

@@ -1,5 +1,7 @@
 """What an epoch costs: real trainings of tiny models with `autolog`, in Ultralytics and in MMEngine.
 
+Where Lightning and transformers are installed, these are trained instead (`make bench-hosts`).
+
 Timed is every host method that we wrap and that an epoch calls, from outside and from inside; the difference is ours,
 less what the same stopwatch shows without `autolog`. Telling a checkpoint is timed by itself, and its private copy in
 that. Logs are forwarded and the courier reads along, as by default. For scale: a callback of the user's that writes one
@@ -16,11 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from measuring import Row, main, percentile, rotated, with_range
-from micro import HOSTS, Micro
+from micro import HOSTS, OF_ANOTHER_ENVIRONMENT, Micro
 
 from trainer_hooks.staging import Stager
 
@@ -54,16 +57,16 @@ class Stopwatch:
     def inside(self) -> Iterator[None]:
         """Around the host's own methods: to be entered before `autolog` wraps them."""
         with contextlib.ExitStack() as stack:
-            for name in self._micro.wrapped:
-                stack.enter_context(self._timed(self._micro.owner, name, "inside"))
+            for owner, name in self._micro.wrapped:
+                stack.enter_context(self._timed(owner, name, "inside"))
             yield
 
     @contextlib.contextmanager
     def outside(self) -> Iterator[None]:
         """Around what they are wrapped in, and around what is told apart."""
         with contextlib.ExitStack() as stack:
-            for name in self._micro.wrapped:
-                stack.enter_context(self._timed(self._micro.owner, name, "outside"))
+            for owner, name in self._micro.wrapped:
+                stack.enter_context(self._timed(owner, name, "outside"))
             stack.enter_context(self._timed(*self._micro.telling, "telling"))
             stack.enter_context(self._timed(Stager, "stage", "copying"))
             stack.enter_context(self._epochs_noted())
@@ -88,19 +91,22 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def _epochs_noted(self) -> Iterator[None]:
-        owner, name = self._micro.owner, self._micro.wrapped[0]
+        owner, name = self._micro.wrapped[0]
         announce = getattr(owner, name)
         begin, end = self._micro.epoch
 
-        def noting(host: Any, event: str, **options: Any) -> None:
+        def noting(host: Any, event: str, *arguments: Any, **options: Any) -> Any:
+            if event == begin == end and self._began:
+                self._note(self._sums)
             if event == begin:
                 self._sums = dict.fromkeys(self._sums, 0)
                 self._began = time.perf_counter_ns()
-            announce(host, event, **options)
+            answer = announce(host, event, *arguments, **options)
             # Ultralytics announces the last epoch's end once more, after the training: behind its `final_eval`.
-            if event == end and self._began:
+            if event == end != begin and self._began:
                 self._note(self._sums)
                 self._began = 0
+            return answer
 
         setattr(owner, name, noting)
         try:
@@ -118,7 +124,7 @@ class Stopwatch:
 
 def measure(folder: Path) -> Iterator[Row]:
     """Each host: without and with storage, in turn; the first round doesn't count."""
-    for kind in HOSTS:
+    for kind in OF_ANOTHER_ENVIRONMENT if find_spec("lightning") else HOSTS:
         micro = kind(folder / kind.name)
         micro.folder.mkdir(exist_ok=True)
         yield from _measure(micro)
@@ -163,7 +169,11 @@ class LineWriter:
     def write(self, host: Any) -> None:
         """Write, and note how long it took, in ns."""
         begun = time.perf_counter_ns()
-        record = {"epoch": host.epoch, "metrics": getattr(host, "metrics", _METRICS), "time": time.time()}
+        record = {
+            "epoch": getattr(host, "epoch", 0),
+            "metrics": getattr(host, "metrics", _METRICS),
+            "time": time.time(),
+        }
         os.write(self._file, json.dumps(record, default=float).encode() + b"\n")
         self.taken.append(time.perf_counter_ns() - begun)
 

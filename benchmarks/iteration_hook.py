@@ -44,7 +44,7 @@ class _Comparison:
     def __call__(self, host: Any) -> None:
         if any(self._taken.values()):
             return
-        wrapped = getattr(type(host), self._micro.wrapped[0])
+        wrapped = getattr(*self._micro.wrapped[0])
         calls: dict[str, Callable[..., None]] = {"wrapped": wrapped, "host's own": wrapped.__wrapped__}
         event = self._micro.after_iteration
         with self._alone(host):

@@ -1,7 +1,7 @@
 """Try trainer_hooks with many versions of what it works with, and write what came of it.
 
     python tools/compatibility.py [pythons] [--python /path/to/python3.12 …] [--output docs/compatibility.md]
-    python tools/compatibility.py [ultralytics] [mmengine] [lightning] [--versions 8.3.0 …] [--output …]
+    python tools/compatibility.py [ultralytics] [mmengine] [lightning] [transformers] [--versions 8.3.0 …] [--output …]
 
 With nothing named, all of it: some hours, for a machine at night. `compatibility_pythons.py` says what is done with the
 Pythons. Each version of a framework is put beside this environment by `pip install --target`, in a temporary folder.
@@ -50,10 +50,14 @@ class _Bench:
         if not self._install(version, self._host.requirement(version)):
             row.note = "can't be installed"
             return row
+        libraries = self._host.libraries(place)
+        if libraries and not self._install(f"{version}-libraries", *libraries):
+            row.note = f"what it needs can't be installed: {', '.join(libraries)}"
+            return row
         for number, help_ in enumerate(self._host.helps(place)):
             scene = Scene(self._folder / f"scene-{version.replace('==', '-')}-{number}")
             done = self._train(version, help_, scene, *self._host.succeeding)
-            row.note = row.note or _last_line(done.stderr)
+            row.note = row.note or _last_line(done.stderr.replace(f"{self._folder}/", ""))
             if done.returncode == 0:
                 row.trains = True
                 row.note = str(help_)
@@ -68,7 +72,8 @@ class _Bench:
 
     def _train(self, version: str, help_: Help, scene: Scene, *options: str) -> subprocess.CompletedProcess[str]:
         scene.folder.mkdir()
-        paths = [_REPOSITORY, self._folder / version, self._folder / "old-libraries"]
+        beside = (version, f"{version}-libraries", "old-libraries")
+        paths = [_REPOSITORY, *(self._folder / name for name in beside)]
         if self._host.old_libraries:
             self._install("old-libraries", *self._host.old_libraries)
         if help_.numpy1 and self._install("numpy-1", "numpy<2"):

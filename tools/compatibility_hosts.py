@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import distributions
@@ -89,10 +90,18 @@ class Host:
     judged: Mapping[str, Callable[[Scene], bool]]
     others: Mapping[str, Sequence[str]]
     old_libraries: Sequence[str] = ()
+    own_libraries: Sequence[str] = ()
+    """Those that each version wants within bounds of its own; they are installed beside it."""
 
     def requirement(self, version: str) -> str:
         """What pip is asked for; a version may name another package: `fork==1.0`."""
         return version if "==" in version else f"{self.package}=={version}"
+
+    def libraries(self, place: Path) -> list[str]:
+        """What the version that is installed in that folder requires of its `own_libraries`."""
+        (found,) = (one for one in distributions(path=[str(place)]) if one.name == self.package)
+        required = [one for one in map(Requirement, found.requires or ()) if one.marker is None]
+        return [f"{one.name}{one.specifier}" for one in required if one.name in self.own_libraries]
 
     def verdicts(self, scene: Scene) -> dict[str, bool]:
         """Those about the training that succeeded."""
@@ -219,6 +228,50 @@ def _lightning_checkpoints(scene: Scene) -> bool:
     )
 
 
+# Hugging Face's transformers
+
+
+def _transformers_epochs(scene: Scene) -> bool:
+    written = _logged(scene, "loss")
+    told = [event.metrics for event in _epochs_of(scene.told(), {"loss", "learning_rate"})]
+    return bool(told) and told == written
+
+
+def _transformers_validations(scene: Scene) -> bool:
+    told = [event for event in scene.told() if isinstance(event, Validated)]
+    return [event.epoch for event in told] == [1, 2] and [event.metrics for event in told] == _logged(
+        scene, "eval_loss"
+    )
+
+
+def _logged(scene: Scene, name: str) -> list[dict[str, float]]:
+    """What the host's last checkpoint says that it has logged with this metric among it."""
+    last = max((scene.folder / "out").glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
+    entries = json.loads((last / "trainer_state.json").read_bytes())["log_history"]
+    return [
+        {key: value for key, value in entry.items() if key not in ("epoch", "step")}
+        for entry in entries
+        if name in entry
+    ]
+
+
+def _transformers_checkpoints(scene: Scene) -> bool:
+    stored = _stored(scene.told())
+    return stored.keys() == {"last", "best"} and all(_is_packed_as_left(scene, one) for one in stored.values())
+
+
+def _is_packed_as_left(scene: Scene, stored: CheckpointStored) -> bool:
+    """Whether the archive has what one of the host's folders has, byte for byte."""
+    with tarfile.open(stored.uri.removeprefix("file://")) as archive:
+        files = {member.name: archive.extractfile(member) for member in archive if member.isfile()}
+        packed = {name: file.read() for name, file in files.items() if file is not None}
+    folders = (scene.folder / "out").glob("checkpoint-*")
+    return packed in [
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in folders
+    ]
+
+
 HOSTS = {
     host.name: host
     for host in (
@@ -324,6 +377,35 @@ HOSTS = {
             },
             others={"failure seen": ("--autolog", "--do", "raise", "--at", "on_train_batch_start", "--epoch", "2")},
             old_libraries=("setuptools<81",),  # before 2.4 it imports pkg_resources
+        ),
+        Host(
+            name="transformers",
+            title="Hugging Face transformers",
+            package="transformers",
+            versions=[
+                *("4.46.3", "4.47.1", "4.48.3", "4.49.0", "4.50.3", "4.51.3", "4.52.4", "4.53.3", "4.55.4", "4.57.6"),
+                *("5.0.0", "5.5.4", "5.10.4", "5.15.1", "5.20.2"),
+            ],
+            explained={
+                "epochs right": "each epoch is told exactly once and in order, every value as in the host's "
+                "`trainer_state.json`, and the run has completed.",
+                "validations right": "the same, with the epoch of each.",
+                "checkpoints": "`last` and `best` are in storage, each with every file of the host's folder, byte for "
+                "byte.",
+                "failure seen": "an exception of the user's has ended the run as failed.",
+            },
+            helps=lambda _: (Help(),),
+            environment=lambda _: {},
+            succeeding=("--autolog",),
+            judged={
+                "epochs right": _transformers_epochs,
+                "validations right": _transformers_validations,
+                "checkpoints": _transformers_checkpoints,
+                "failure seen": Scene.has_failed,
+            },
+            others={"failure seen": ("--autolog", "--do", "raise", "--at", "on_step_end", "--epoch", "2")},
+            old_libraries=("datasets<4",),  # later ones want a newer hub than older versions do
+            own_libraries=("huggingface-hub", "safetensors", "tokenizers"),
         ),
     )
 }
