@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 
 from trainer_hooks.attempts import load_addresses
@@ -37,6 +38,13 @@ def settings_for(history: RunHistory) -> Settings:
     if history.latest.header.job is None and "callback_url" not in recorded:
         return msgspec.structs.replace(settings, callback_url=None)
     return settings
+
+
+def check_one_place(url: str | None, directory: Path | None) -> None:
+    """Raise UsageError where both are given: a command looks at this machine or at a receiver."""
+    if url and directory:
+        message = "--dir is about this machine, --url about another one: give one of them"
+        raise click.UsageError(message)
 
 
 def runs_root(directory: Path | None) -> Path:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import msgspec
 
-from trainer_hooks.cli.addresses import runs_root, settings_for
+from trainer_hooks.cli.addresses import check_one_place, runs_root, settings_for
 from trainer_hooks.cli.export import export
 from trainer_hooks.cli.finding import find_run, read_runs
 from trainer_hooks.cli.tables import print_table
@@ -19,6 +20,10 @@ from trainer_hooks.cli.watch import watch
 from trainer_hooks.delivery import load_states
 from trainer_hooks.history import RunHistory, Status
 from trainer_hooks.ledger import Ledger, configured_destinations, read_ledger
+from trainer_hooks.settings import Settings
+
+if TYPE_CHECKING:
+    from trainer_hooks.cli.receiver_client import ReceiverClient
 
 _directory = click.option(
     "--dir",
@@ -26,6 +31,7 @@ _directory = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the runs are; by default TRAINER_HOOKS_DIR, or trainer_runs.",
 )
+_url = click.option("--url", help="A receiver to ask in place of this machine; the token is TRAINER_HOOKS_TOKEN.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -33,16 +39,20 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def runs() -> None:
     """List, show, follow and export what was recorded.
 
-    Exit status: 0 done, 2 there is no such run or the set-up is wrong.
+    Exit status: 0 done, 1 the receiver can't be reached, 2 there is no such run or the set-up is wrong.
     """
 
 
 @runs.command("ls")
 @_directory
+@_url
 @_as_json
 @click.option("--status", type=click.Choice(get_args(Status)), help="Only runs whose newest attempt stands so.")
-def list_runs(*, directory: Path | None, as_json: bool, status: str | None) -> None:
-    """List the runs, the newest first; those that are a part of another one below that."""
+def list_runs(*, directory: Path | None, url: str | None, as_json: bool, status: str | None) -> None:
+    """List the runs, the newest first; on this machine, those that are a part of another one below that."""
+    if url:
+        _list_told(url, directory, status, as_json=as_json)
+        return
     root = runs_root(directory)
     found = [history for history in read_runs(root) if status in (None, history.latest.status)]
     briefs = _beside_parents([describe_briefly(history, ledger_of(history)) for history in found])
@@ -58,9 +68,13 @@ def list_runs(*, directory: Path | None, as_json: bool, status: str | None) -> N
 @runs.command()
 @click.argument("run", required=False)
 @_directory
+@_url
 @_as_json
-def show(*, run: str | None, directory: Path | None, as_json: bool) -> None:
+def show(*, run: str | None, directory: Path | None, url: str | None, as_json: bool) -> None:
     """Show one run, by its id or directory; without RUN, the newest."""
+    if url:
+        _show_told(url, directory, run, as_json=as_json)
+        return
     history = find_run(runs_root(directory), run)
     ledger = ledger_of(history)
     if as_json:
@@ -71,6 +85,44 @@ def show(*, run: str | None, directory: Path | None, as_json: bool) -> None:
 
 runs.add_command(watch)
 runs.add_command(export)
+
+
+def _list_told(url: str, directory: Path | None, status: str | None, *, as_json: bool) -> None:
+    from trainer_hooks.cli.told import print_list
+
+    with _receiver(url, directory) as receiver:
+        found = list(receiver.all_runs(status))
+    if as_json:
+        click.echo(_json(found))
+    elif found:
+        print_list(found)
+    else:
+        click.echo(f"no runs at {receiver.page}", err=True)
+
+
+def _show_told(url: str, directory: Path | None, run: str | None, *, as_json: bool) -> None:
+    from trainer_hooks.cli.told import print_told
+
+    with _receiver(url, directory) as receiver:
+        told = receiver.run(run or receiver.newest())
+    if as_json:
+        click.echo(_json(told))
+    else:
+        print_told(told, receiver.page_of(told.summary.run))
+
+
+@contextlib.contextmanager
+def _receiver(url: str, directory: Path | None) -> Iterator[ReceiverClient]:
+    from trainer_hooks.cli.receiver_client import ReceiverClient
+    from trainer_hooks.cli.watching.seen import Unreachable
+
+    check_one_place(url, directory)
+    try:
+        with ReceiverClient(url, Settings.load()) as receiver:
+            yield receiver
+    except Unreachable as error:
+        message = f"{url} can't be reached: {error}"
+        raise click.ClickException(message) from error
 
 
 def ledger_of(history: RunHistory) -> Ledger:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from trainer_hooks.cli.addresses import runs_root
+from trainer_hooks.cli.addresses import check_one_place, runs_root
 from trainer_hooks.events import Level
 from trainer_hooks.settings import Settings
 
@@ -38,8 +38,7 @@ def watch(*, run: str | None, directory: Path | None, url: str | None, metric: s
 
     Exit status: 0 it has completed, 1 it has not, 2 there is no such run or the set-up is wrong.
     """
-    if url and directory:
-        raise click.UsageError("--dir is about this machine, --url about another one: give one of them")
+    check_one_place(url, directory)
     with _source(url, directory) as source:
         found = run or _await_one(source)
         last = _follow(source, found, metric, level)
@@ -49,10 +48,11 @@ def watch(*, run: str | None, directory: Path | None, url: str | None, metric: s
 @contextlib.contextmanager
 def _source(url: str | None, directory: Path | None) -> Iterator[Source]:
     if url:
+        from trainer_hooks.cli.receiver_client import ReceiverClient
         from trainer_hooks.cli.watching.remote import RemoteRuns
 
-        with RemoteRuns(url, Settings.load()) as runs:
-            yield runs
+        with ReceiverClient(url, Settings.load()) as receiver:
+            yield RemoteRuns(receiver)
     else:
         from trainer_hooks.cli.watching.local import LocalRuns
 
