@@ -27,6 +27,8 @@ from trainer_hooks.process import is_alive, local_name, parent_process, this_pro
 from trainer_hooks.redact import Redactor, known_secrets
 from trainer_hooks.settings import Settings, environment, launch_id, supervisor_name
 
+TRAINING = "training"
+"""Who writes the segments that an attempt begins with."""
 _log = logging.getLogger("trainer_hooks")
 _RUN_FILE = "run.json"
 _CLAIM_WITHIN = 5.0
@@ -213,7 +215,7 @@ def _claim_directory(directory: Path, run: str, settings: Settings, before: _Bef
         directory,
         run=run,
         attempt=attempt,
-        writer="training",
+        writer=TRAINING,
         job=settings.job_id,
         launch=launch_id(),
         origin=origin,

@@ -14,6 +14,7 @@ from trainer_hooks.journal import owner, read_headers
 from trainer_hooks.liveness import load_liveness
 from trainer_hooks.process import is_alive
 from trainer_hooks.receiver.jobs import Jobs
+from trainer_hooks.receiver.residents import is_resident_stopping
 from trainer_hooks.receiver.shown import AttemptShown, Heartbeat, RunShown, RunTold, Shown
 
 Order: TypeAlias = Literal["began", "last", "run", "status"]
@@ -71,11 +72,14 @@ class Lists:
             where += f" AND status IN ({', '.join('?' * len(wanted.status))})"
             values = [*values, *wanted.status]
         order = f"{wanted.order} {_DESCENDING[wanted.order]}, id"
-        query = f"SELECT status, told FROM runs WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - as above
+        query = f"SELECT directory, status, told FROM runs WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - as above
         rows = connection.execute(query, [*values, wanted.limit, wanted.offset]).fetchall()
-        found = [replace(msgspec.json.decode(told, type=RunTold).summary, status=status) for status, told in rows]
+        found = [
+            self._with_wish(replace(msgspec.json.decode(told, type=RunTold).summary, status=status), directory)
+            for directory, status, told in rows
+        ]
         total = sum(count for status, count in counts.items() if not wanted.status or status in wanted.status)
-        return RunList([self._with_wish(run) for run in found], total, counts)
+        return RunList(found, total, counts)
 
     def get(self, connection: sqlite3.Connection, run: str) -> RunTold | None:
         """The run with all its attempts; None if there is none."""
@@ -86,7 +90,7 @@ class Lists:
         status = self._status(directory, told.summary)
         *before, newest = told.attempts
         return RunTold(
-            replace(self._with_wish(told.summary), status=status),
+            self._with_wish(replace(told.summary, status=status), row[0]),
             [*before, replace(newest, status=status)],
             _heartbeat(directory, newest),
         )
@@ -95,8 +99,10 @@ class Lists:
         """The runs of a job, the newest first."""
         return self.find(connection, Wanted(job=job, limit=100)).runs
 
-    def _with_wish(self, run: RunShown) -> RunShown:
-        return replace(run, cancelled=self._jobs.cancelled(run.job) is not None)
+    def _with_wish(self, run: RunShown, directory: str) -> RunShown:
+        stopping = is_resident_stopping(self._root / directory) if run.status in _OPEN else None
+        wanted = self._jobs.cancelled(run.job) is not None if stopping is None else stopping
+        return replace(run, cancelled=wanted)
 
     def _status(self, directory: Path, shown: RunShown) -> Shown:
         """As its events say; one that has fallen silent is lost."""

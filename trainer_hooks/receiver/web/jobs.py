@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from trainer_hooks.receiver.jobs import CANCELLED, PENDING
+from trainer_hooks.receiver.residents import ask_resident_to_stop
 from trainer_hooks.receiver.shown import RunShown
 from trainer_hooks.receiver.web.common import REFUSALS, Here, JobName
 
@@ -33,8 +34,15 @@ class JobShown:
 
 @router.post("/jobs/{job:path}/cancel")
 def cancel(job: JobName, backend: Here, body: Reason | None = None) -> JobShown:
-    """Ask the job's training to stop: whoever tells of it is answered "cancelled", and it ends at its next epoch."""
-    backend.jobs.cancel(job, body.reason if body else "")
+    """Ask the job's training to stop: whoever tells of it is answered "cancelled", and it ends at its next epoch.
+
+    A training that writes into the receiver's directory itself is asked there.
+    """
+    wish = backend.jobs.cancel(job, body.reason if body else "")
+    reason = f"job {job!r} was cancelled at the receiver" + (f": {wish.reason}" if wish.reason else "")
+    for run in backend.index.of_job(job):
+        if run.status in ("opened", "running"):
+            ask_resident_to_stop(backend.index.directory(run.run), reason)
     return get_job(job, backend)
 
 
