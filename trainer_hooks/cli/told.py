@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import click
 
 from trainer_hooks.cli.tables import print_table
-from trainer_hooks.cli.views import when
+from trainer_hooks.cli.views import cause, when
 from trainer_hooks.receiver.shown import AttemptShown, CheckpointShown, FailureShown, Heartbeat, RunShown, RunTold
 from trainer_hooks.receiver.texts import duration, value
 
@@ -67,10 +67,7 @@ def _failure(failure: FailureShown | None) -> Iterator[str]:
         return
     rank = "" if failure.rank is None else f" (rank {failure.rank})"
     yield f"[{failure.kind}]{f' {failure.exception}' if failure.exception else ''}{rank}: {failure.message}"
-    yield from (failure.traceback or "").splitlines()
-    if failure.output:
-        yield "the end of its stderr:"
-        yield from (f"  {line}" for line in failure.output.splitlines())
+    yield from cause(failure.traceback, failure.output)
 
 
 def _checkpoint(shown: CheckpointShown) -> list[str]:

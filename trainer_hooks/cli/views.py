@@ -165,10 +165,15 @@ def _ending(attempt: Attempt) -> Iterator[str]:
     if isinstance(ended, RunFailed):
         rank = "" if ended.rank is None else f" (rank {ended.rank})"
         yield f"[{ended.error}] {ended.exception or 'exit'}{rank}: {ended.message}"
-        yield from (ended.traceback or "").splitlines()
-        if ended.output:
-            yield "the end of its stderr:"
-            yield from (f"  {line}" for line in ended.output.splitlines())
+        yield from cause(ended.traceback, ended.output)
+
+
+def cause(traceback: str | None, output: str | None) -> Iterator[str]:
+    """The lines below a failure's own: its traceback, and the end of what the process wrote to stderr."""
+    yield from (traceback or "").splitlines()
+    if output:
+        yield "the end of its stderr:"
+        yield from (f"  {line}" for line in output.splitlines())
 
 
 def _print_measured(history: RunHistory, points: list[Measured]) -> None:
