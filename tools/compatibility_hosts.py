@@ -99,6 +99,8 @@ class Host:
 
     def libraries(self, place: Path) -> list[str]:
         """What the version that is installed in that folder requires of its `own_libraries`."""
+        if not self.own_libraries:
+            return []
         (found,) = (one for one in distributions(path=[str(place)]) if one.name == self.package)
         required = [one for one in map(Requirement, found.requires or ()) if one.marker is None]
         return [f"{one.name}{one.specifier}" for one in required if one.name in self.own_libraries]

@@ -53,8 +53,8 @@ OF_FIELDS = "| 422 | Fields are missing, or wrong: `detail` is a list of `{type,
 GROUPS = {
     "runs": """\
 Reading runs
-What [the page](page.md) and `trainer-hooks runs watch` ask. More on [curves and logs](receiver.md#curves-and-logs), and
-on [checkpoints](receiver.md#checkpoints).""",
+What [the page](page.md) and `trainer-hooks runs ls`, `show` and `watch` ask. More on
+[curves and logs](receiver.md#curves-and-logs), and on [checkpoints](receiver.md#checkpoints).""",
     "streams": """\
 Listening
 [Server-sent events](receiver.md#server-sent-events): the answer goes on.""",

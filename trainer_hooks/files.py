@@ -25,8 +25,8 @@ _TEMPORARY_NAME = re.compile(r"\..+\.[0-9a-f]{16}")
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace the file's content so that any reader, at any time, sees the old or the new one, whole."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    with replacing(path) as temporary, open(temporary, "wb", opener=_open_no_link) as file:
+        file.write(content)
 
 
 @contextlib.contextmanager
@@ -41,6 +41,11 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:  # Ctrl-C, too
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """In a folder that others may write to, the name may be a link of theirs by now."""
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def remove_leftovers(folder: Path) -> None:

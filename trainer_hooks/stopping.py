@@ -1,4 +1,6 @@
-"""How a training hears that it is to stop: by a file in the run's directory, which the courier writes.
+"""How a training hears that it is to stop: by a file in the run's directory.
+
+The courier writes it where the platform wants so, and a receiver over the directory where somebody has asked for it.
 
 It is of one attempt, so that the next one of the same run is not stopped by it. Where several ranks have to leave their
 loops together, the main one writes beside it at which point they do: one that lies ahead, so that all of them have met

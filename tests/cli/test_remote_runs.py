@@ -52,7 +52,7 @@ def test_ls_lists_more_than_an_answer_holds(tmp_path: Path) -> None:
         write_run(tmp_path / "runs", f"run-{number}", [RunStarted()])
     with Receiver(tmp_path / "runs") as receiver:
         found = json.loads(invoke("runs", "ls", "--url", receiver.url, "--json").stdout)
-    assert len({run["run"] for run in found}) == 1001
+    assert len(found) == len({run["run"] for run in found}) == 1001
 
 
 def test_show_tells_the_newest_values_and_the_checkpoints(receiver: Receiver) -> None:
@@ -87,6 +87,13 @@ def test_an_empty_receiver_is_no_failure(tmp_path: Path) -> None:
     with Receiver(tmp_path / "runs") as receiver:
         assert "no runs at http" in invoke("runs", "ls", "--url", receiver.url).output
         assert invoke("runs", "show", "--url", receiver.url).exit_code == 2
+
+
+@pytest.mark.parametrize("url", ["http://host:port", "http://a..b", "http://[::1", "ftp://a", "http://", "7"])
+def test_what_is_no_address_is_a_mistake(url: str) -> None:
+    result = invoke("runs", "ls", "--url", url)
+    assert result.exit_code == 2
+    assert f"--url {url!r} is no address of a receiver" in result.output
 
 
 def test_a_receiver_that_cannot_be_reached() -> None:

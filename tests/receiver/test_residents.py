@@ -8,8 +8,9 @@ from pathlib import Path
 from tests.cli.parts import write_run
 from tests.receiver.serving import Receiver
 from trainer_hooks import start_run
-from trainer_hooks.events import RunInterrupted, RunStarted
+from trainer_hooks.events import RunCompleted, RunInterrupted, RunStarted
 from trainer_hooks.journal import read_records
+from trainer_hooks.stopping import ask_to_stop, asked_to_stop
 
 
 def test_one_stops_where_somebody_has_asked_for_it(start: Callable[..., Receiver], tmp_path: Path) -> None:
@@ -31,7 +32,40 @@ def test_one_stops_where_somebody_has_asked_for_it(start: Callable[..., Receiver
 def test_the_next_attempt_is_not_stopped_by_that(start: Callable[..., Receiver], tmp_path: Path) -> None:
     receiver = start(tmp_path / "runs")
     for attempt in (1, 2):
-        write_run(tmp_path / "runs", "a", [RunStarted()], attempt=attempt)
+        directory = write_run(tmp_path / "runs", "a", [RunStarted()], attempt=attempt)
         assert receiver.run("a")["summary"]["cancelled"] is False
-        receiver.post("/jobs/a/cancel", {})
+        assert receiver.get("/jobs/a")["job_status"] == "running"
+        told = receiver.post("/jobs/a/cancel", {"reason": f"number {attempt}"}).json()
+        assert (told["job_status"], told["not_asked"]) == ("cancelled", {})
         assert receiver.run("a")["summary"]["cancelled"] is True
+        assert asked_to_stop(directory, attempt) == f"job 'a' was cancelled at the receiver: number {attempt}"
+
+
+def test_what_somebody_else_has_asked_for_stays(start: Callable[..., Receiver], tmp_path: Path) -> None:
+    directory = write_run(tmp_path / "runs", "a", [RunStarted()])
+    ask_to_stop(directory, 1, "stopped by the search")
+    start(tmp_path / "runs").post("/jobs/a/cancel", {})
+    assert asked_to_stop(directory, 1) == "stopped by the search"
+
+
+def test_a_run_that_has_ended_or_is_of_another_job_is_left_alone(
+    start: Callable[..., Receiver], tmp_path: Path
+) -> None:
+    ended = write_run(tmp_path / "runs", "a", [RunStarted(), RunCompleted()], job="7")
+    other = write_run(tmp_path / "runs", "b", [RunStarted()], job="8")
+    open_ = write_run(tmp_path / "runs", "c", [RunStarted()], job="7")
+    start(tmp_path / "runs").post("/jobs/7/cancel", {})
+    assert [asked_to_stop(run, 1) is not None for run in (ended, other, open_)] == [False, False, True]
+
+
+def test_one_that_cannot_be_asked_is_named_and_the_others_are_asked(
+    start: Callable[..., Receiver], tmp_path: Path
+) -> None:
+    elsewhere = write_run(tmp_path / "elsewhere", "a", [RunStarted()], job="7")
+    other = write_run(tmp_path / "runs", "b", [RunStarted()], job="7")
+    (tmp_path / "runs" / "a").symlink_to(elsewhere)
+    answer = start(tmp_path / "runs").post("/jobs/7/cancel", {})
+    assert answer.status_code == 200
+    assert "it is a link" in answer.json()["not_asked"]["a"]
+    assert asked_to_stop(elsewhere, 1) is None
+    assert asked_to_stop(other, 1) is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -33,8 +33,8 @@ class ReceiverClient:
         """
         self.page = url.rstrip("/").removesuffix(_API)
         """Where its page is."""
-        if not self.page.startswith(("http://", "https://")):
-            message = f"--url {url!r} is no address of a receiver: it takes http://host:port or https://host/prefix"
+        if not _is_address(self.page):
+            message = f"--url {url!r} is no address of a receiver: it takes one like http://127.0.0.1:8765 or https://host/prefix"
             raise SetupError(message)
         token = settings.bearer_token()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -55,14 +55,17 @@ class ReceiverClient:
         """A part of the runs, the newest first; `wanted` is the call's query. Raises as `get`."""
         return self.get("/runs", RunList, **wanted)
 
-    def all_runs(self, status: str | None) -> Iterator[RunShown]:
+    def all_runs(self, status: str | None) -> Sequence[RunShown]:
         """All runs that stand so, the newest first. Raises as `get`."""
         wanted = {"status": status} if status else {}
-        told, total = 0, 1
-        while told < total:
-            page = self.list(limit=_LONGEST_LIST, offset=told, **wanted)
-            yield from page.runs
-            told, total = told + _LONGEST_LIST, page.total
+        told: dict[str, RunShown] = {}
+        offset, total = 0, 1
+        while offset < total:
+            page = self.list(limit=_LONGEST_LIST, offset=offset, **wanted)
+            # One that has begun meanwhile moves the others on: the last of the page before comes once more.
+            told.update((run.run, run) for run in page.runs)
+            offset, total = offset + _LONGEST_LIST, page.total
+        return list(told.values())
 
     def newest(self) -> str:
         """The id of the newest run. Raises as `get`; SetupError where there is none."""
@@ -85,7 +88,7 @@ class ReceiverClient:
         """
         try:
             answer = self._http.get(path, params=query)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise Unreachable(str(error) or type(error).__name__) from error
         if answer.status_code >= 500 or answer.status_code == 429:  # noqa: PLR2004 - it may be well again soon
             message = f"{self._shown} answered {answer.status_code}"
@@ -101,6 +104,15 @@ class ReceiverClient:
         except msgspec.MsgspecError as error:
             message = f"{self._shown} is no receiver of this version: {error}"
             raise SetupError(message) from error
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+        parsed.host.encode("idna")  # as the socket will
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)
 
 
 def path_of(run: str) -> str:

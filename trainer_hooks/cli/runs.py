@@ -91,7 +91,7 @@ def _list_told(url: str, directory: Path | None, status: str | None, *, as_json:
     from trainer_hooks.cli.told import print_list
 
     with _receiver(url, directory) as receiver:
-        found = list(receiver.all_runs(status))
+        found = receiver.all_runs(status)
     if as_json:
         click.echo(_json(found))
     elif found:

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Container
 from pathlib import Path
 
 from trainer_hooks.attempts import TRAINING
+from trainer_hooks.events import SegmentOpened
+from trainer_hooks.history import list_runs
 from trainer_hooks.journal import owner, read_headers
 from trainer_hooks.stopping import ask_to_stop, asked_to_stop
 
+_log = logging.getLogger(__name__)
 
-def ask_resident_to_stop(run_directory: Path, reason: str) -> None:
-    """Ask the run's newest attempt to stop, if its training writes here.
 
-    Raises:
-        OSError: if the file can't be written.
+def ask_residents_to_stop(root: Path, job: str, reason: str, *, ended: Container[str]) -> dict[str, str]:
+    """Ask the newest attempt of each of the job's runs, but those that have `ended`, if its training writes here.
+
+    Returns why others couldn't be asked, by their run. An attempt that has been asked already, by whomever, is not
+    asked again.
     """
-    attempt = _resident_attempt(run_directory)
-    if attempt is not None:
-        ask_to_stop(run_directory, attempt, reason)
+    refused = {}
+    for directory in list_runs(root):
+        newest = _resident(directory)
+        if newest is None or job != (newest.job or newest.run) or newest.run in ended:
+            continue
+        try:
+            _ask(directory, newest.attempt, reason)
+        except OSError as error:
+            refused[newest.run] = f"{directory} can't be written: {error.strerror or error}"
+            _log.warning("run %s can't be asked to stop: %s", newest.run, refused[newest.run])
+    return refused
 
 
 def is_resident_stopping(run_directory: Path) -> bool | None:
     """Whether the run's newest attempt has been asked to stop; None where its training doesn't write here."""
-    attempt = _resident_attempt(run_directory)
-    return None if attempt is None else asked_to_stop(run_directory, attempt) is not None
+    newest = _resident(run_directory)
+    return None if newest is None else asked_to_stop(run_directory, newest.attempt) is not None
 
 
-def _resident_attempt(run_directory: Path) -> int | None:
+def _ask(directory: Path, attempt: int, reason: str) -> None:
+    if directory.is_symlink():  # whoever has made it may not be allowed to write where it leads
+        raise OSError("it is a link")
+    if asked_to_stop(directory, attempt) is None:
+        ask_to_stop(directory, attempt, reason)
+
+
+def _resident(run_directory: Path) -> SegmentOpened | None:
+    """Whose the newest attempt is, if it is its training that writes here."""
     headers = read_headers(run_directory)
-    if not headers:
-        return None
-    newest = owner(headers)
-    return newest.attempt if newest.writer == TRAINING else None
+    newest = owner(headers) if headers else None
+    return newest if newest and newest.writer == TRAINING else None

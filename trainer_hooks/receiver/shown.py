@@ -89,7 +89,8 @@ class RunShown:
     """A run in a list, as its newest attempt stands.
 
     `done` of `total` units ("epochs", "iterations") are finished; `total` is None where nobody knows. `time_left` is in
-    seconds. `action` is the name of the action that it is the run of. `cancelled`: somebody wants its job to end.
+    seconds. `action` is the name of the action that it is the run of. `cancelled`: somebody wants its job to end;
+    an attempt that began later, and writes here itself, has not been asked.
     """
 
     run: str

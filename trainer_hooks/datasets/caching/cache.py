@@ -1,7 +1,7 @@
 """The cache of datasets: shared by all jobs of a host, and by hosts that share its disk.
 
     entries/<key>.<token>/    whole: a manifest, the files (read-only), and the file whose lock says who uses it
-    temp/<key>.<token>/       being made
+    temp/<key>.<host>.<token>/  being made
     locks/<key>               there while somebody makes it
     trash/                    being deleted
 

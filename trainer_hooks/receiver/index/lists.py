@@ -100,8 +100,10 @@ class Lists:
         return self.find(connection, Wanted(job=job, limit=100)).runs
 
     def _with_wish(self, run: RunShown, directory: str) -> RunShown:
-        stopping = is_resident_stopping(self._root / directory) if run.status in _OPEN else None
-        wanted = self._jobs.cancelled(run.job) is not None if stopping is None else stopping
+        wanted = self._jobs.cancelled(run.job) is not None
+        # An attempt that began later is told so only where it asks.
+        if wanted and run.status in _OPEN and is_resident_stopping(self._root / directory) is False:
+            wanted = False
         return replace(run, cancelled=wanted)
 
     def _status(self, directory: Path, shown: RunShown) -> Shown:

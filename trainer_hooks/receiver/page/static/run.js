@@ -10,7 +10,8 @@ document.addEventListener("click", async (event) => {
     headers: { "Content-Type": "application/json" },
     body: "{}",
   });
-  event.target.textContent = answer.ok ? "asked to stop" : "that was refused";
+  const refusals = answer.ok ? Object.values((await answer.json()).not_asked) : ["that was refused"];
+  event.target.textContent = refusals.join("; ") || "asked to stop";
 });
 
 document.addEventListener("input", (event) => {
