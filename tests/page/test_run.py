@@ -10,6 +10,7 @@ import pytest
 from tests.hosts import scripts, ultralytics
 from tests.page.conftest import Viewer, seen_by
 from tests.receiver.serving import Receiver
+from trainer_hooks import start_run
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser's tests are in make test-page")
 expect = playwright.expect
@@ -77,6 +78,21 @@ def test_a_training_is_followed_while_it_runs_and_stopped(browser: Any, tmp_path
                 expect(page.locator(".headline")).to_contain_text("interrupted", timeout=60_000)
             training.communicate(timeout=60)
     assert training.returncode == 0
+
+
+def test_one_that_only_writes_into_the_same_directory_is_stopped_too(browser: Any, tmp_path: Path) -> None:
+    with (
+        Receiver(tmp_path / "runs") as receiver,
+        seen_by(browser, receiver) as viewer,
+        start_run(run_id="a", directory=str(tmp_path / "runs"), delivery="none") as run,
+    ):
+        run.started(total_epochs=9)
+        page = viewer.go("/run/a")
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="stop the training").click()
+        viewer.wait(lambda: run.should_stop, "the wish")
+        expect(page.locator(".headline")).to_contain_text("stopping")
+    assert run.stop_reason == "job 'a' was cancelled at the receiver"
 
 
 def test_a_run_that_is_not_there(browser: Any, served: Receiver) -> None:
