@@ -86,6 +86,14 @@ def main(name: str, train: Callable[..., Trained], options: Callable[[argparse.A
         raise trained.error
     sys.stdout.write(f"weights {trained.weights}\n")
     sys.stdout.write(f"clearml {'is' if 'clearml' in sys.modules else 'is not'} loaded\n")
+    _leave_the_other_ranks()
+
+
+def _leave_the_other_ranks() -> None:
+    """As torch asks of every script, and Hugging Face's Trainer doesn't do: else gloo's threads may abort the exit."""
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _arguments(options: Callable[[argparse.ArgumentParser], None]) -> dict[str, Any]:
