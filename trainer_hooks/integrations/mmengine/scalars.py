@@ -17,9 +17,9 @@ _STATES = ("lr", "momentum")
 class Window:
     """What has been measured of a training since a moment."""
 
-    def __init__(self, runner: Any, begun: int | None = None) -> None:
-        """`begun`: how many iterations were finished then; by default as many as the runner says."""
-        self.begun: int = runner.iter if begun is None else begun
+    def __init__(self, runner: Any) -> None:
+        self.begun: int = runner.iter
+        """How many iterations were finished then."""
         self._before = _sizes(runner)
         self._read: tuple[dict[str, int], dict[str, float]] = ({}, {})
 
@@ -29,6 +29,10 @@ class Window:
         if sizes != self._read[0]:  # the epoch and each of its checkpoints ask for the same
             self._read = sizes, self._means(runner, sizes)
         return self._read[1]
+
+    def begin_anew(self, begun: int) -> None:
+        """Measure from the last reading on, at which so many iterations were finished."""
+        self.begun, self._before, self._read = begun, self._read[0], ({}, {})
 
     def _means(self, runner: Any, sizes: dict[str, int]) -> dict[str, float]:
         values: dict[str, float] = {}

@@ -164,7 +164,7 @@ class Work:
         metrics = {**window.read(runner), **_memory()}
         self.latest.update(metrics)
         self.run.log_metrics(metrics, iteration=done)
-        self._iterations = Window(runner, done)
+        window.begin_anew(done)
 
     def _stop_if_asked(self, runner: Any, done: int, step: int = 1) -> None:
         """Have the host leave its loop where the platform wants it, all ranks at the same point."""
