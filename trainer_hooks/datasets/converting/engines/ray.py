@@ -26,7 +26,7 @@ except ImportError as error:
     _missing = 'the engine "ray" needs Ray: pip install "trainer-hooks[ray]"'
     raise MissingPackage(_missing) from error
 
-_PATIENCE = 30.0  # seconds, until what was cancelled has ended
+_PATIENCE = 30.0  # seconds, for the jobs that have begun
 
 
 def run(jobs: Sequence[Job], workers: int, progress: Callable[[int], object]) -> Reports:
@@ -46,7 +46,7 @@ def run(jobs: Sequence[Job], workers: int, progress: Callable[[int], object]) ->
                 progress(len(running.pop(done).planned))
                 yield report
         finally:
-            _cancel(list(running))
+            _await_end(list(running))
 
 
 @contextlib.contextmanager
@@ -77,9 +77,8 @@ def _report(done: Any) -> Report:
         raise DatasetError(message) from error
 
 
-def _cancel(running: list[Any]) -> None:
-    for one in running:
-        ray.cancel(one, force=True)
+def _await_end(running: list[Any]) -> None:
+    """What is still at work would write into a folder that is being removed."""
+    # Not cancelled: where a task comes to its end just then, Ray aborts the process that cancels it (up to 2.60).
     if running:
-        # What is still at work would write into a folder that is being removed.
         ray.wait(running, num_returns=len(running), timeout=_PATIENCE)
