@@ -10,6 +10,7 @@ from tests.receiver.serving import Receiver
 from trainer_hooks import start_run
 from trainer_hooks.events import RunCompleted, RunInterrupted, RunStarted
 from trainer_hooks.journal import read_records
+from trainer_hooks.receiver.residents import ask_residents_to_stop
 from trainer_hooks.stopping import ask_to_stop, asked_to_stop
 
 
@@ -66,6 +67,13 @@ def test_one_that_cannot_be_asked_is_named_and_the_others_are_asked(
     (tmp_path / "runs" / "a").symlink_to(elsewhere)
     answer = start(tmp_path / "runs").post("/jobs/7/cancel", {})
     assert answer.status_code == 200
-    assert "it is a link" in answer.json()["not_asked"]["a"]
+    assert "is a link, and links are not followed" in answer.json()["not_asked"]["a"]
     assert asked_to_stop(elsewhere, 1) is None
     assert asked_to_stop(other, 1) is not None
+
+
+def test_a_directory_that_cannot_be_written_is_told_with_its_mend(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "a", [RunStarted()])
+    (run / "stop-1").mkdir()  # what can't be replaced by a file, not even by root
+    (refusal,) = ask_residents_to_stop(tmp_path, "a", "enough", ended=()).values()
+    assert refusal == f"{run} can't be written (Is a directory): let the receiver's user write there"

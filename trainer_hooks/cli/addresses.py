@@ -40,6 +40,9 @@ def settings_for(history: RunHistory) -> Settings:
     return settings
 
 
+url_option = click.option("--url", help="A receiver to ask in place of this machine; the token is TRAINER_HOOKS_TOKEN.")
+
+
 def check_one_place(url: str | None, directory: Path | None) -> None:
     """Raise UsageError where both are given: a command looks at this machine or at a receiver."""
     if url and directory:

@@ -34,7 +34,7 @@ class ReceiverClient:
         self.page = url.rstrip("/").removesuffix(_API)
         """Where its page is."""
         if not _is_address(self.page):
-            message = f"--url {url!r} is no address of a receiver: it takes one like http://127.0.0.1:8765 or https://host/prefix"
+            message = f"--url {url!r} is no address of a receiver: give one like http://127.0.0.1:8765"
             raise SetupError(message)
         token = settings.bearer_token()
         headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 import msgspec
 
-from trainer_hooks.cli.addresses import check_one_place, runs_root, settings_for
+from trainer_hooks.cli.addresses import check_one_place, runs_root, settings_for, url_option
 from trainer_hooks.cli.export import export
 from trainer_hooks.cli.finding import find_run, read_runs
 from trainer_hooks.cli.tables import print_table
@@ -31,7 +31,6 @@ _directory = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the runs are; by default TRAINER_HOOKS_DIR, or trainer_runs.",
 )
-_url = click.option("--url", help="A receiver to ask in place of this machine; the token is TRAINER_HOOKS_TOKEN.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -45,7 +44,7 @@ def runs() -> None:
 
 @runs.command("ls")
 @_directory
-@_url
+@url_option
 @_as_json
 @click.option("--status", type=click.Choice(get_args(Status)), help="Only runs whose newest attempt stands so.")
 def list_runs(*, directory: Path | None, url: str | None, as_json: bool, status: str | None) -> None:
@@ -68,7 +67,7 @@ def list_runs(*, directory: Path | None, url: str | None, as_json: bool, status:
 @runs.command()
 @click.argument("run", required=False)
 @_directory
-@_url
+@url_option
 @_as_json
 def show(*, run: str | None, directory: Path | None, url: str | None, as_json: bool) -> None:
     """Show one run, by its id or directory; without RUN, the newest."""

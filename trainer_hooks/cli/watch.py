@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from trainer_hooks.cli.addresses import check_one_place, runs_root
+from trainer_hooks.cli.addresses import check_one_place, runs_root, url_option
 from trainer_hooks.events import Level
 from trainer_hooks.settings import Settings
 
@@ -28,7 +28,7 @@ _EVERY = 1.0
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the runs are; by default TRAINER_HOOKS_DIR, or trainer_runs.",
 )
-@click.option("--url", help="A receiver to look at in place of this machine; the token is TRAINER_HOOKS_TOKEN.")
+@url_option
 @click.option("--metric", help="Whose curve is drawn; by default that of the metric that the run is judged by.")
 @click.option("--level", type=click.Choice(get_args(Level)), default="INFO", show_default=True, help="Of log records.")
 def watch(*, run: str | None, directory: Path | None, url: str | None, metric: str | None, level: Level) -> None:

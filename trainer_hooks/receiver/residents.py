@@ -26,11 +26,10 @@ def ask_residents_to_stop(root: Path, job: str, reason: str, *, ended: Container
         newest = _resident(directory)
         if newest is None or job != (newest.job or newest.run) or newest.run in ended:
             continue
-        try:
-            _ask(directory, newest.attempt, reason)
-        except OSError as error:
-            refused[newest.run] = f"{directory} can't be written: {error.strerror or error}"
-            _log.warning("run %s can't be asked to stop: %s", newest.run, refused[newest.run])
+        why_not = _ask(directory, newest.attempt, reason)
+        if why_not is not None:
+            refused[newest.run] = why_not
+            _log.warning("run %s can't be asked to stop: %s", newest.run, why_not)
     return refused
 
 
@@ -40,15 +39,24 @@ def is_resident_stopping(run_directory: Path) -> bool | None:
     return None if newest is None else asked_to_stop(run_directory, newest.attempt) is not None
 
 
-def _ask(directory: Path, attempt: int, reason: str) -> None:
+def _ask(directory: Path, attempt: int, reason: str) -> str | None:
+    """Returns why it can't be asked, and what helps."""
     if directory.is_symlink():  # whoever has made it may not be allowed to write where it leads
-        raise OSError("it is a link")
-    if asked_to_stop(directory, attempt) is None:
+        return f"{directory} is a link, and links are not followed: stop it where it runs"
+    if asked_to_stop(directory, attempt) is not None:
+        return None
+    try:
         ask_to_stop(directory, attempt, reason)
+    except OSError as error:
+        return f"{directory} can't be written ({error.strerror}): let the receiver's user write there"
+    return None
 
 
 def _resident(run_directory: Path) -> SegmentOpened | None:
     """Whose the newest attempt is, if it is its training that writes here."""
-    headers = read_headers(run_directory)
+    try:
+        headers = read_headers(run_directory)
+    except OSError:  # it has just been removed, or is another user's
+        return None
     newest = owner(headers) if headers else None
     return newest if newest and newest.writer == TRAINING else None
